@@ -28,7 +28,10 @@ const moduleUrls = {
       if (!text.includes('import.meta.url')) return undefined;
       const inDist = relative(source, path).replace(/\.ts$/, '.js');
       if (inDist.startsWith('..')) throw new Error(`${path} uses import.meta.url and is not in agentd/src`);
-      return { loader: 'ts', contents: text.replaceAll('import.meta.url', `moduleUrl(${JSON.stringify(inDist)})`) };
+      return {
+        loader: 'ts',
+        contents: text.replaceAll('import.meta.url', `moduleUrl(${JSON.stringify(inDist)})`),
+      };
     });
   },
 };
