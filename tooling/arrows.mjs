@@ -3,7 +3,7 @@
 import { dirname, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const root = dirname(fileURLToPath(import.meta.url));
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 
 /** `within` must not import `these`; both are tested on paths from the repository's root or package names. */
 const refused = [
