@@ -1,0 +1,571 @@
+/*
+ * One call per launch: pipes, child, and the agent's ends of everything.
+ *
+ * The child is made with clone(CLONE_VM) and without CLONE_VFORK: nothing is copied, whatever the
+ * size of the agent, and nobody waits for the child's execve, which a hanging file system may hold
+ * up for ever. The price: the child runs in the agent's memory, beside the agent. So it has a stack
+ * and a copy of the request of its own, uses raw system calls only (syscalls.h), and its block of
+ * memory is freed only after end of file on the status pipe. The kernel closes that pipe's
+ * close-on-exec end after it switched the address space (begin_new_exec: exec_mmap, then
+ * do_close_on_exec; do_exit: exit_mm, then exit_files), so at end of file nobody uses the block.
+ * A failure record alone does not say that: the child that wrote it is still on its way to exit.
+ */
+#include "hawser.h"
+#include "syscalls.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifndef CLONE_PIDFD
+#define CLONE_PIDFD 0x1000
+#endif
+
+/* Positions in `launchStages` of protocol/src/errors.ts; the launcher's tests compare. */
+enum stage {
+  STAGE_VALIDATE,
+  STAGE_LOOKUP,
+  STAGE_PIPE,
+  STAGE_CLONE,
+  STAGE_SETSID,
+  STAGE_TERMINAL,
+  STAGE_STDIO,
+  STAGE_CGROUP,
+  STAGE_RLIMIT,
+  STAGE_NICE,
+  STAGE_OOM_SCORE,
+  STAGE_UMASK,
+  STAGE_GROUPS,
+  STAGE_GID,
+  STAGE_UID,
+  STAGE_NO_NEW_PRIVS,
+  STAGE_CWD,
+  STAGE_SIGMASK,
+  STAGE_EXEC,
+};
+
+enum flag {
+  FLAG_STDIN_NULL = 1,
+  FLAG_TERMINAL = 2,
+  FLAG_CREDENTIALS = 4,
+  FLAG_NO_NEW_PRIVS = 8,
+  FLAG_NICE = 16,
+  FLAG_OOM_SCORE = 32,
+  FLAG_CWD = 64,
+};
+
+/*
+ * The request, as agentd/src/processes/launch-request.ts encodes it: this header, `rlimit_count`
+ * limits, `group_count` group ids padded to 8 bytes, and then NUL-terminated strings: the
+ * candidates, argv, env, the cwd where FLAG_CWD, the slave's path where FLAG_TERMINAL.
+ */
+struct request_header {
+  uint32_t flags;
+  uint32_t candidate_count;
+  uint32_t argument_count;
+  uint32_t variable_count;
+  uint32_t rlimit_count;
+  uint32_t group_count;
+  int32_t nice;
+  int32_t oom_score_adj;
+  uint32_t umask;
+  uint32_t uid;
+  uint32_t gid;
+  int32_t cgroup_fd; /* of cgroup.procs, or -1 */
+  uint64_t signal_mask;
+};
+
+struct request_rlimit {
+  uint64_t resource;
+  uint64_t soft;
+  uint64_t hard;
+};
+
+/* What a child that fails writes to the status pipe. */
+struct failure {
+  int32_t stage;
+  int32_t error;
+  int32_t detail; /* candidate, limit or descriptor number, by stage */
+  int32_t mode;   /* st_mode of the candidate, -1 where unknown */
+};
+
+struct launch {
+  size_t block_bytes;
+  struct launch *next_free;
+  const struct request_header *request;
+  const struct request_rlimit *rlimits;
+  const uint32_t *groups;
+  char **candidates;
+  char **arguments;
+  char **variables;
+  char *cwd;
+  char *slave_path;
+  int standard[3]; /* the child's ends, all above 2 */
+  int status;      /* write end, close-on-exec, above 2 */
+  int credentialed;
+};
+
+/* ---- the child ------------------------------------------------------------------------------ */
+
+__attribute__((noreturn)) static void fail(const struct launch *launch, int stage, long error, int detail, int mode) {
+  struct failure record = {stage, (int32_t)-error, detail, mode};
+  RAW3(SYS_write, launch->status, &record, sizeof record);
+  for (;;) RAW1(SYS_exit_group, 127);
+}
+
+#define TRY(stage, detail, call)                               \
+  do {                                                         \
+    long try_result = (call);                                  \
+    if (try_result < 0) fail(launch, stage, try_result, detail, -1); \
+  } while (0)
+
+static void reset_dispositions(void) {
+  /* struct sigaction as the kernel has it: handler, flags, restorer, mask; all zero is SIG_DFL. */
+  uint64_t action[4] = {0, 0, 0, 0};
+  for (int signal = 1; signal <= 64; signal++) {
+    if (signal != SIGKILL && signal != SIGSTOP) RAW4(SYS_rt_sigaction, signal, action, 0, 8);
+  }
+}
+
+/* The slave is opened afresh: what the agent holds is non-blocking, and shared. */
+static void open_terminal(struct launch *launch) {
+  long fd = RAW4(SYS_openat, AT_FDCWD, launch->slave_path, O_RDWR | O_NOCTTY | O_CLOEXEC, 0);
+  if (fd < 0) fail(launch, STAGE_TERMINAL, fd, -1, -1);
+  if (fd < 3) TRY(STAGE_TERMINAL, -1, fd = RAW3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3));
+  TRY(STAGE_TERMINAL, -1, RAW3(SYS_ioctl, fd, TIOCSCTTY, 0));
+  launch->standard[0] = launch->standard[1] = launch->standard[2] = (int)fd;
+}
+
+static void open_null(struct launch *launch) {
+  long fd = RAW4(SYS_openat, AT_FDCWD, "/dev/null", O_RDONLY | O_CLOEXEC, 0);
+  if (fd >= 0 && fd < 3) fd = RAW3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3);
+  if (fd < 0) fail(launch, STAGE_STDIO, fd, 0, -1);
+  launch->standard[0] = (int)fd;
+}
+
+/*
+ * A command that runs as somebody else must still be able to open /dev/stderr: a pipe's inode
+ * belongs to whoever made it and has mode 0600. A terminal keeps its group (tty). Not fatal: only
+ * the reopening needs it.
+ */
+static void give_away_standard_streams(const struct launch *launch) {
+  const struct request_header *request = launch->request;
+  uint32_t gid = request->flags & FLAG_TERMINAL ? (uint32_t)-1 : request->gid;
+  for (int fd = request->flags & FLAG_STDIN_NULL ? 1 : 0; fd < 3; fd++) {
+    RAW3(SYS_fchown, fd, request->uid, gid);
+  }
+}
+
+/*
+ * Everything but 0 to 2 and the status pipe. Before anything that may hang (chdir to a dead
+ * network file system): this child has a copy of every descriptor of the agent, and while it
+ * holds, say, the write end of another session's stdin, closing that reaches nobody.
+ */
+static void close_the_rest(const struct launch *launch) {
+  unsigned status = (unsigned)launch->status;
+  long result = status > 3 ? RAW3(SYS_close_range, 3, status - 1, 0) : 0;
+  if (result == 0) result = RAW3(SYS_close_range, status + 1, ~0u, 0);
+  if (result == 0) return;
+  /* Before Linux 5.9: one by one. The agent opens everything close-on-exec, this is the belt. */
+  for (unsigned fd = 3; fd < 65536; fd++) {
+    if (fd != status) RAW1(SYS_close, fd);
+  }
+}
+
+static void set_oom_score(const struct launch *launch) {
+  char text[16];
+  char *end = text + sizeof text;
+  char *start = end;
+  int32_t value = launch->request->oom_score_adj;
+  uint32_t magnitude = value < 0 ? 0u - (uint32_t)value : (uint32_t)value;
+  do *--start = (char)('0' + magnitude % 10);
+  while ((magnitude /= 10) > 0);
+  if (value < 0) *--start = '-';
+  long fd = RAW4(SYS_openat, AT_FDCWD, "/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC, 0);
+  if (fd < 0) fail(launch, STAGE_OOM_SCORE, fd, value, -1);
+  TRY(STAGE_OOM_SCORE, value, RAW3(SYS_write, fd, start, end - start));
+  RAW1(SYS_close, fd);
+}
+
+static void set_rlimits(const struct launch *launch) {
+  for (uint32_t i = 0; i < launch->request->rlimit_count; i++) {
+    const struct request_rlimit *limit = &launch->rlimits[i];
+    TRY(STAGE_RLIMIT, (int)i, RAW4(SYS_prlimit64, 0, limit->resource, &limit->soft, 0));
+  }
+}
+
+/* Raw, so that only this process changes: libc's setuid signals every thread of the agent. */
+static void set_credentials(const struct launch *launch) {
+  const struct request_header *request = launch->request;
+  TRY(STAGE_GROUPS, -1, RAW2(SYS_setgroups, request->group_count, launch->groups));
+  TRY(STAGE_GID, -1, RAW3(SYS_setresgid, request->gid, request->gid, request->gid));
+  TRY(STAGE_UID, -1, RAW3(SYS_setresuid, request->uid, request->uid, request->uid));
+}
+
+/* st_mode of a path, following links, or -1. statx(2): its layout is the same everywhere. */
+static int mode_of(const char *path) {
+  union {
+    uint8_t bytes[256];
+    struct {
+      uint32_t mask, blksize;
+      uint64_t attributes;
+      uint32_t nlink, uid, gid;
+      uint16_t mode;
+    } fields;
+  } found;
+  if (RAW5(SYS_statx, AT_FDCWD, path, 0, 3 /* STATX_TYPE | STATX_MODE */, &found) < 0) return -1;
+  return found.fields.mode;
+}
+
+/*
+ * As execvpe(3) goes through PATH: what is not there is passed over, what may not be executed is
+ * remembered, anything else is the answer. One thing more: a file that is there although execve
+ * says ENOENT lacks its interpreter, and going on would only hide that.
+ */
+__attribute__((noreturn)) static void execute(const struct launch *launch) {
+  struct failure worst = {STAGE_EXEC, ENOENT, 0, -1};
+  for (uint32_t i = 0; i < launch->request->candidate_count; i++) {
+    const char *path = launch->candidates[i];
+    long error = RAW3(SYS_execve, path, launch->arguments, launch->variables);
+    if (error == -ENOTDIR || error == -ESTALE || error == -ENODEV || error == -ETIMEDOUT) {
+      if (worst.error == ENOENT) worst = (struct failure){STAGE_EXEC, (int32_t)-error, (int32_t)i, -1};
+      continue;
+    }
+    int mode = mode_of(path);
+    if (error == -ENOENT && mode == -1) continue;
+    if (error != -EACCES) fail(launch, STAGE_EXEC, error, (int)i, mode);
+    if (worst.error != EACCES) worst = (struct failure){STAGE_EXEC, EACCES, (int32_t)i, mode};
+  }
+  fail(launch, STAGE_EXEC, -worst.error, worst.detail, worst.mode);
+}
+
+/*
+ * cgroup, /dev/null and the oom score come before the limits, since they need descriptors that a
+ * low RLIMIT_NOFILE would refuse; chdir and execve come after the credentials, since they must be
+ * judged as the command's user.
+ */
+static void child_main(void *argument) {
+  struct launch *launch = argument;
+  const struct request_header *request = launch->request;
+
+  reset_dispositions();
+  TRY(STAGE_SETSID, -1, RAW0(SYS_setsid));
+  if (request->flags & FLAG_TERMINAL) open_terminal(launch);
+  if (request->flags & FLAG_STDIN_NULL) open_null(launch);
+  for (int fd = 0; fd < 3; fd++) TRY(STAGE_STDIO, fd, RAW3(SYS_dup3, launch->standard[fd], fd, 0));
+  if (request->cgroup_fd >= 0) TRY(STAGE_CGROUP, -1, RAW3(SYS_write, request->cgroup_fd, "0", 1));
+  close_the_rest(launch);
+  if (request->flags & FLAG_OOM_SCORE) set_oom_score(launch);
+  set_rlimits(launch);
+  if (request->flags & FLAG_NICE) {
+    TRY(STAGE_NICE, request->nice, RAW3(SYS_setpriority, PRIO_PROCESS, 0, request->nice));
+  }
+  RAW1(SYS_umask, request->umask);
+  if (request->flags & FLAG_CREDENTIALS) {
+    give_away_standard_streams(launch);
+    set_credentials(launch);
+  }
+  if (request->flags & FLAG_NO_NEW_PRIVS) {
+    TRY(STAGE_NO_NEW_PRIVS, -1, RAW5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+  }
+  if (request->flags & FLAG_CWD) TRY(STAGE_CWD, -1, RAW1(SYS_chdir, launch->cwd));
+  TRY(STAGE_SIGMASK, -1, RAW4(SYS_rt_sigprocmask, SIG_SETMASK, &request->signal_mask, 0, 8));
+  execute(launch);
+}
+
+/* ---- the block of memory of one launch ------------------------------------------------------ */
+
+#define STACK_BYTES ((size_t)32768)
+#define COMMON_BYTES ((size_t)16384) /* struct, pointers and request of an ordinary launch */
+#define FREE_BLOCKS_MAX 32
+
+static struct launch *free_blocks;
+static unsigned free_block_count;
+static struct launch **slots;
+static int32_t slot_count;
+
+static size_t page_bytes(void) {
+  static size_t bytes;
+  if (bytes == 0) bytes = (size_t)sysconf(_SC_PAGESIZE);
+  return bytes;
+}
+
+static size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+/* From the bottom: a guard page, the stack, and on top of the stack the launch and its request. */
+static struct launch *block_take(size_t content_bytes) {
+  size_t guard = page_bytes();
+  size_t stack = round_up(STACK_BYTES, guard);
+  if (content_bytes <= COMMON_BYTES) {
+    if (free_blocks != NULL) {
+      struct launch *launch = free_blocks;
+      free_blocks = launch->next_free;
+      free_block_count--;
+      return launch;
+    }
+    content_bytes = COMMON_BYTES;
+  }
+  size_t bytes = guard + stack + round_up(content_bytes, guard);
+  char *base = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (base == MAP_FAILED) return NULL;
+  if (mprotect(base + guard, bytes - guard, PROT_READ | PROT_WRITE) != 0) {
+    munmap(base, bytes);
+    return NULL;
+  }
+  struct launch *launch = (struct launch *)(base + guard + stack);
+  launch->block_bytes = bytes;
+  return launch;
+}
+
+static void block_give_back(struct launch *launch) {
+  size_t guard = page_bytes();
+  size_t stack = round_up(STACK_BYTES, guard);
+  size_t common = guard + stack + round_up(COMMON_BYTES, guard);
+  if (launch->block_bytes == common && free_block_count < FREE_BLOCKS_MAX) {
+    launch->next_free = free_blocks;
+    free_blocks = launch;
+    free_block_count++;
+    return;
+  }
+  munmap((char *)launch - stack - guard, launch->block_bytes);
+}
+
+static int32_t slot_take(struct launch *launch) {
+  for (int32_t i = 0; i < slot_count; i++) {
+    if (slots[i] == NULL) {
+      slots[i] = launch;
+      return i;
+    }
+  }
+  int32_t count = slot_count == 0 ? 64 : slot_count * 2;
+  struct launch **grown = realloc(slots, (size_t)count * sizeof *slots);
+  if (grown == NULL) return -ENOMEM;
+  memset(grown + slot_count, 0, (size_t)(count - slot_count) * sizeof *slots);
+  slots = grown;
+  int32_t slot = slot_count;
+  slot_count = count;
+  slots[slot] = launch;
+  return slot;
+}
+
+/* ---- the request ---------------------------------------------------------------------------- */
+
+/* Points `count` entries, and a NULL after them, at the strings from *cursor on. */
+static int point_at_strings(char **pointers, uint32_t count, char **cursor, char *end) {
+  for (uint32_t i = 0; i < count; i++) {
+    char *nul = *cursor < end ? memchr(*cursor, 0, (size_t)(end - *cursor)) : NULL;
+    if (nul == NULL) return -EINVAL;
+    pointers[i] = *cursor;
+    *cursor = nul + 1;
+  }
+  pointers[count] = NULL;
+  return 0;
+}
+
+/* Copies the request into a block of its own and builds argv and envp there. */
+static int launch_prepare(const uint8_t *request, uint32_t request_bytes, struct launch **prepared) {
+  struct request_header header;
+  if (request_bytes < sizeof header) return -EINVAL;
+  memcpy(&header, request, sizeof header);
+  size_t fixed = sizeof header + (size_t)header.rlimit_count * sizeof(struct request_rlimit) +
+                 round_up((size_t)header.group_count * sizeof(uint32_t), 8);
+  /* Every string takes a byte at least, so this also bounds the counts before memory is taken. */
+  size_t strings = (size_t)header.candidate_count + header.argument_count + header.variable_count + 2;
+  if (header.candidate_count == 0 || fixed + strings - 2 > request_bytes) return -EINVAL;
+
+  size_t head = round_up(sizeof(struct launch), 16);
+  size_t pointers = round_up((strings + 5) * sizeof(char *), 16);
+  struct launch *launch = block_take(head + pointers + request_bytes);
+  if (launch == NULL) return -ENOMEM;
+  char **next = (char **)((char *)launch + head);
+  char *copy = (char *)next + pointers;
+  memcpy(copy, request, request_bytes);
+  launch->request = (const struct request_header *)copy;
+  launch->rlimits = (const struct request_rlimit *)(copy + sizeof header);
+  launch->groups = (const uint32_t *)(launch->rlimits + header.rlimit_count);
+  launch->candidates = next;
+  launch->arguments = launch->candidates + header.candidate_count + 1;
+  launch->variables = launch->arguments + header.argument_count + 1;
+  char **paths = launch->variables + header.variable_count + 1;
+
+  char *cursor = copy + fixed;
+  char *end = copy + request_bytes;
+  int has_cwd = (header.flags & FLAG_CWD) != 0;
+  int has_slave = (header.flags & FLAG_TERMINAL) != 0;
+  if (point_at_strings(launch->candidates, header.candidate_count, &cursor, end) < 0 ||
+      point_at_strings(launch->arguments, header.argument_count, &cursor, end) < 0 ||
+      point_at_strings(launch->variables, header.variable_count, &cursor, end) < 0 ||
+      point_at_strings(paths, (uint32_t)(has_cwd + has_slave), &cursor, end) < 0 ||
+      cursor != end /* a NUL inside a string */) {
+    block_give_back(launch);
+    return -EINVAL;
+  }
+  launch->cwd = has_cwd ? paths[0] : NULL;
+  launch->slave_path = has_slave ? paths[has_cwd] : NULL;
+  launch->credentialed = (header.flags & FLAG_CREDENTIALS) != 0;
+  *prepared = launch;
+  return 0;
+}
+
+/* ---- the descriptors ------------------------------------------------------------------------ */
+
+/* The two ends of every pipe: the child's, blocking, and the agent's, non-blocking. */
+struct ends {
+  int child[4]; /* stdin, stdout, stderr, status */
+  int agent[4];
+};
+
+static void close_ends(int *fds) {
+  for (int i = 0; i < 4; i++) {
+    if (fds[i] >= 0) close(fds[i]);
+    fds[i] = -1;
+  }
+}
+
+/* Above 2, so that the child's dup3 to 0, 1 and 2 overwrites none of its sources. */
+static int lift(int *fd) {
+  if (*fd >= 3) return 0;
+  int lifted = fcntl(*fd, F_DUPFD_CLOEXEC, 3);
+  if (lifted < 0) return -errno;
+  close(*fd);
+  *fd = lifted;
+  return 0;
+}
+
+static int make_pipe(struct ends *ends, int which, int agent_reads) {
+  int pair[2];
+  if (pipe2(pair, O_CLOEXEC) != 0) return -errno;
+  ends->agent[which] = pair[agent_reads ? 0 : 1];
+  ends->child[which] = pair[agent_reads ? 1 : 0];
+  int error = lift(&ends->agent[which]);
+  if (error == 0) error = lift(&ends->child[which]);
+  if (error == 0 && fcntl(ends->agent[which], F_SETFL, O_NONBLOCK) != 0) error = -errno;
+  return error;
+}
+
+static int make_pipes(struct ends *ends, uint32_t flags) {
+  int error = make_pipe(ends, 3, 1);
+  if (flags & FLAG_TERMINAL) return error;
+  if (error == 0 && !(flags & FLAG_STDIN_NULL)) error = make_pipe(ends, 0, 0);
+  if (error == 0) error = make_pipe(ends, 1, 1);
+  if (error == 0) error = make_pipe(ends, 2, 1);
+  return error;
+}
+
+/* ---- credentials and shared memory ---------------------------------------------------------- */
+
+/*
+ * A child that has taken another uid shares the agent's memory until its execve. What keeps that
+ * uid's other processes from tracing it, and through it the agent, is the kernel: a change of uid
+ * makes the memory undumpable (commit_creds: set_dumpable(mm, suid_dumpable)), the agent's with it.
+ * So: not with the debugging setting fs.suid_dumpable = 1, and the agent gets its flag back when
+ * the last such launch is over.
+ */
+static unsigned credentialed_launches;
+static int dumpable_before;
+
+static int suid_dumpable_is_debug(void) {
+  char value = '0';
+  int fd = open("/proc/sys/fs/suid_dumpable", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  if (read(fd, &value, 1) != 1) value = '0';
+  close(fd);
+  return value == '1';
+}
+
+static void credentialed_begin(void) {
+  if (credentialed_launches++ == 0) dumpable_before = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
+}
+
+static void credentialed_end(void) {
+  if (--credentialed_launches == 0 && dumpable_before == 1) prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+}
+
+/*
+ * Two launches copy the agent's memory instead of sharing it. With an oom score, because a write
+ * to oom_score_adj goes to every process that shares the writer's memory, unless the writer is a
+ * vfork child (fs/proc/base.c, __set_oom_adj): it would change the agent's own score. And with
+ * credentials where the kernel does not protect the shared memory, see above.
+ */
+static int must_copy_memory(const struct launch *launch) {
+  if (launch->request->flags & FLAG_OOM_SCORE) return 1;
+  return launch->credentialed && suid_dumpable_is_debug();
+}
+
+/* ---- the call ------------------------------------------------------------------------------- */
+
+static long make_child(struct launch *launch, int *pidfd) {
+  unsigned long flags = CLONE_PIDFD | SIGCHLD;
+  if (!must_copy_memory(launch)) flags |= CLONE_VM;
+  /* No handler of the agent may run in the child, on its small stack and in shared memory. */
+  uint64_t all = ~(uint64_t)0;
+  uint64_t before;
+  RAW4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
+  long pid = raw_clone(flags, launch, pidfd, child_main, launch);
+  RAW4(SYS_rt_sigprocmask, SIG_SETMASK, &before, 0, 8);
+  return pid;
+}
+
+static int32_t launch_failed(int32_t *out, int stage, struct launch *launch, int32_t slot, struct ends *ends, long error) {
+  close_ends(ends->child);
+  close_ends(ends->agent);
+  if (slot >= 0) slots[slot] = NULL;
+  if (launch != NULL) block_give_back(launch);
+  out[6] = stage;
+  return (int32_t)error;
+}
+
+/*
+ * Launches a process. `out` gets: pid, pidfd, status, stdin, stdout and stderr descriptors (-1
+ * where there is none), stage, handle. On failure nothing is left behind, and `out[6]` is the stage.
+ *
+ * The status descriptor gives one `struct failure` when the launch fails, and end of file when it
+ * is over, either way. Then, and not before, the caller calls hawser_launch_release(handle).
+ */
+HAWSER_API int32_t hawser_launch(const uint8_t *request, uint32_t request_bytes, int32_t *out) {
+  struct ends ends = {{-1, -1, -1, -1}, {-1, -1, -1, -1}};
+  struct launch *launch = NULL;
+  int error = launch_prepare(request, request_bytes, &launch);
+  if (error < 0) return launch_failed(out, STAGE_VALIDATE, NULL, -1, &ends, error);
+  int32_t slot = slot_take(launch);
+  if (slot < 0) return launch_failed(out, STAGE_VALIDATE, launch, -1, &ends, slot);
+  error = make_pipes(&ends, launch->request->flags);
+  if (error < 0) return launch_failed(out, STAGE_PIPE, launch, slot, &ends, error);
+  for (int i = 0; i < 3; i++) launch->standard[i] = ends.child[i];
+  launch->status = ends.child[3];
+
+  if (launch->credentialed) credentialed_begin();
+  int pidfd = -1;
+  long pid = make_child(launch, &pidfd);
+  if (pid < 0) {
+    if (launch->credentialed) credentialed_end();
+    return launch_failed(out, STAGE_CLONE, launch, slot, &ends, pid);
+  }
+  close_ends(ends.child);
+  out[0] = (int32_t)pid;
+  out[1] = pidfd;
+  out[2] = ends.agent[3];
+  out[3] = ends.agent[0];
+  out[4] = ends.agent[1];
+  out[5] = ends.agent[2];
+  out[6] = STAGE_EXEC;
+  out[7] = slot;
+  return 0;
+}
+
+/* Frees what a launch held. Only after end of file on its status descriptor. */
+HAWSER_API int32_t hawser_launch_release(int32_t handle) {
+  if (handle < 0 || handle >= slot_count || slots[handle] == NULL) return -EINVAL;
+  if (slots[handle]->credentialed) credentialed_end();
+  block_give_back(slots[handle]);
+  slots[handle] = NULL;
+  return 0;
+}

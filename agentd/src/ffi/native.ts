@@ -1,0 +1,194 @@
+import { existsSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { HawserError } from '@hawser/protocol';
+import koffi, { type LibraryHandle } from 'koffi';
+
+/**
+ * libhawser, the C library in `agentd/native/`, function by function. Nothing here throws: a
+ * negative result is a negative errno, see `systemCallError`. Memory passed in is used during the
+ * call only. Paths are NUL-terminated bytes.
+ */
+
+const libraryName = 'libhawser.so';
+
+/** From source and from `dist/` the module is two folders below the package, bundled it is one. */
+function libraryPath(): string {
+  const given = process.env['HAWSER_NATIVE'];
+  if (given !== undefined && given !== '') return given;
+  // A bundle to CommonJS, as in a single executable, has no module URL.
+  const url: string | undefined = import.meta.url;
+  const here = url === undefined ? dirname(process.execPath) : dirname(fileURLToPath(url));
+  const places = ['.', '../native/build', '../../native/build'].map((place) => resolve(here, place, libraryName));
+  const found = places.find((place) => existsSync(place));
+  if (found !== undefined) return found;
+  throw new HawserError('missing_dependency', `${libraryName} was not found in ${places.join(', ')}; run make -C agentd/native, or set HAWSER_NATIVE`);
+}
+
+function load(): LibraryHandle {
+  const path = libraryPath();
+  try {
+    return koffi.load(path);
+  } catch (cause) {
+    throw new HawserError('missing_dependency', `${path} cannot be loaded: ${String(cause)}`, { cause });
+  }
+}
+
+const library = load();
+
+/** `handle` of a launch until it is released. */
+export type LaunchHandle = number;
+
+/** Positions in the `out` array of `launch`. */
+export const launchOut = { pid: 0, pidfd: 1, status: 2, stdin: 3, stdout: 4, stderr: 5, stage: 6, handle: 7 } as const;
+export const launchOutLength = 8;
+
+export const launch = library.func('int32_t hawser_launch(const void *request, uint32_t bytes, void *out)') as (
+  request: Uint8Array,
+  requestBytes: number,
+  out: Int32Array,
+) => number;
+
+export const launchRelease = library.func('int32_t hawser_launch_release(int32_t handle)') as (
+  handle: LaunchHandle,
+) => number;
+
+/** Length of the `out` array of `waitPidfd`; its positions are in `processes/exit-status.ts`. */
+export const waitOutLength = 11;
+
+/** 1: reaped, and `out` filled. 0: still running. */
+export const waitPidfd = library.func('int32_t hawser_wait_pidfd(int32_t pidfd, void *out)') as (
+  pidfd: number,
+  out: BigInt64Array,
+) => number;
+
+/** The pid of some zombie child, which stays one, or 0. */
+export const nextZombie = library.func('int32_t hawser_next_zombie()') as () => number;
+
+/** 1: reaped. 0: still running. */
+export const reap = library.func('int32_t hawser_reap(int32_t pid)') as (pid: number) => number;
+
+export const pidfdOpen = library.func('int32_t hawser_pidfd_open(int32_t pid)') as (pid: number) => number;
+
+export const signalPidfd = library.func('int32_t hawser_signal_pidfd(int32_t pidfd, int32_t signal)') as (
+  pidfd: number,
+  signal: number,
+) => number;
+
+/** A negative pid is a process group. */
+export const kill = library.func('int32_t hawser_kill(int32_t pid, int32_t signal)') as (
+  pid: number,
+  signal: number,
+) => number;
+
+/** Pairs are soft and hard; no limit is 2^64 - 1. */
+export const prlimit = library.func(
+  'int32_t hawser_prlimit(int32_t pid, int32_t resource, const void *newPair, void *oldPair)',
+) as (pid: number, resource: number, newPair: BigUint64Array | null, oldPair: BigUint64Array | null) => number;
+
+export const becomeSubreaper = library.func('int32_t hawser_become_subreaper()') as () => number;
+
+export const read = library.func('int64_t hawser_read(int32_t fd, void *buffer, int64_t offset, int64_t length)') as (
+  fd: number,
+  buffer: Uint8Array,
+  offset: number,
+  length: number,
+) => number;
+
+/** Writes `head` and then `body` in one call; returns how much the kernel took. */
+export const write2 = library.func(
+  'int64_t hawser_write2(int32_t fd, void *head, int64_t headOffset, int64_t headLength, void *body, int64_t bodyOffset, int64_t bodyLength)',
+) as (
+  fd: number,
+  head: Uint8Array,
+  headOffset: number,
+  headLength: number,
+  body: Uint8Array | null,
+  bodyOffset: number,
+  bodyLength: number,
+) => number;
+
+/** Bytes that a read would give at once. */
+export const available = library.func('int32_t hawser_available(int32_t fd)') as (fd: number) => number;
+
+export const close = library.func('int32_t hawser_close(int32_t fd)') as (fd: number) => number;
+
+/** Close-on-exec always. */
+export const open = library.func('int32_t hawser_open(const void *path, int32_t flags, uint32_t mode)') as (
+  path: Uint8Array,
+  flags: number,
+  mode: number,
+) => number;
+
+export const setNonblock = library.func('int32_t hawser_set_nonblock(int32_t fd)') as (fd: number) => number;
+
+export const setCloexec = library.func('int32_t hawser_set_cloexec(int32_t fd)') as (fd: number) => number;
+
+/** Close-on-exec always. */
+export const dup3 = library.func('int32_t hawser_dup3(int32_t from, int32_t to)') as (
+  from: number,
+  to: number,
+) => number;
+
+/** The capacity of a pipe, after setting it where `bytes` is not 0. */
+export const pipeCapacity = library.func('int32_t hawser_pipe_capacity(int32_t fd, int32_t bytes)') as (
+  fd: number,
+  bytes: number,
+) => number;
+
+export const foregroundGroup = library.func('int32_t hawser_foreground_group(int32_t fd)') as (fd: number) => number;
+
+/** The character that ends input, 0 where it is disabled, -EINVAL outside canonical mode. */
+export const terminalEof = library.func('int32_t hawser_terminal_eof(int32_t fd)') as (fd: number) => number;
+
+export const makeRaw = library.func('int32_t hawser_make_raw(int32_t fd)') as (fd: number) => number;
+
+/** `out`: columns, rows, width and height in pixels. */
+export const windowSize = library.func('int32_t hawser_window_size(int32_t fd, void *out)') as (
+  fd: number,
+  out: Uint16Array,
+) => number;
+
+export const setWindowSize = library.func(
+  'int32_t hawser_set_window_size(int32_t fd, uint32_t columns, uint32_t rows, uint32_t xpixel, uint32_t ypixel)',
+) as (fd: number, columns: number, rows: number, xpixel: number, ypixel: number) => number;
+
+export const listenUnix = library.func('int32_t hawser_listen_unix(const void *path, uint32_t mode)') as (
+  path: Uint8Array,
+  mode: number,
+) => number;
+
+export const listenVsock = library.func('int32_t hawser_listen_vsock(uint32_t port)') as (port: number) => number;
+
+/** `peer` (4): address family; cid and port for vsock; uid, gid, pid for a Unix socket. */
+export const accept = library.func('int32_t hawser_accept(int32_t listener, void *peer)') as (
+  listener: number,
+  peer: BigInt64Array,
+) => number;
+
+/** Begins to connect: writable when over, and `socketError` says how it went. */
+export const connectVsock = library.func('int32_t hawser_connect_vsock(uint32_t cid, uint32_t port)') as (
+  cid: number,
+  port: number,
+) => number;
+
+/** 0, or the socket's pending error as a negative errno. */
+export const socketError = library.func('int32_t hawser_socket_error(int32_t fd)') as (fd: number) => number;
+
+export const socketpair = library.func('int32_t hawser_socketpair(void *out)') as (out: Int32Array) => number;
+
+export const udpSocket = library.func('int32_t hawser_udp_socket(int32_t ipv6)') as (ipv6: 0 | 1) => number;
+
+export const epollCreate = library.func('int32_t hawser_epoll_create()') as () => number;
+
+export const epollControl = library.func(
+  'int32_t hawser_epoll_control(int32_t epoll, int32_t operation, int32_t fd, uint32_t events, uint32_t generation)',
+) as (epoll: number, operation: number, fd: number, events: number, generation: number) => number;
+
+/** Events that one `epollWait` gives at most, with three words each: descriptor, generation, events. */
+export const epollEventsMax = 64;
+
+export const epollWait = library.func('int32_t hawser_epoll_wait(int32_t epoll, void *out)') as (
+  epoll: number,
+  out: Uint32Array,
+) => number;

@@ -1,0 +1,78 @@
+import { HawserError } from '@hawser/protocol';
+import { systemCallError } from '../ffi/errno.js';
+import * as native from '../ffi/native.js';
+
+/** The kernel's sixteen limits by their number (asm-generic/resource.h), named as in getrlimit(2). */
+const names = [
+  'cpu',
+  'fsize',
+  'data',
+  'stack',
+  'core',
+  'rss',
+  'nproc',
+  'nofile',
+  'memlock',
+  'as',
+  'locks',
+  'sigpending',
+  'msgqueue',
+  'nice',
+  'rtprio',
+  'rttime',
+] as const;
+
+export type LimitName = (typeof names)[number];
+
+export const limitNames: readonly LimitName[] = [...names].sort();
+
+/** No limit. */
+export const limitInfinity = 2n ** 64n - 1n;
+
+/** A limit with its kernel number; the values' units are the kernel's (bytes, seconds, microseconds). */
+export interface ResourceLimit {
+  readonly resource: number;
+  readonly soft: bigint;
+  readonly hard: bigint;
+}
+
+export function limitNumber(name: string): number {
+  const number = (names as readonly string[]).indexOf(name);
+  if (number >= 0) return number;
+  throw new HawserError('unknown_limit', `unknown limit "${name}"; there are ${limitNames.join(', ')}`);
+}
+
+/** The name of a limit number; for messages, so it has one for any number. */
+export function limitName(resource: number): string {
+  return names[resource] ?? `limit ${resource}`;
+}
+
+/** Checks one limit of a request. `soft` alone means both. */
+export function resourceLimit(name: string, soft: bigint, hard: bigint = soft): ResourceLimit {
+  const resource = limitNumber(name);
+  for (const value of [soft, hard]) {
+    if (value < 0n || value > limitInfinity) {
+      throw new HawserError('invalid_limit', `limit ${name} of ${value} is outside 0 to 2^64 - 1`);
+    }
+  }
+  if (soft > hard) throw new HawserError('invalid_limit', `limit ${name}: soft ${soft} is above hard ${hard}`);
+  return { resource, soft, hard };
+}
+
+const pair = new BigUint64Array(2);
+
+/** A live process's limit. */
+export function getLimit(pid: number, resource: number): ResourceLimit {
+  const result = native.prlimit(pid, resource, null, pair);
+  if (result < 0) throw systemCallError('prlimit', result, `${limitName(resource)} of process ${pid}`);
+  return { resource, soft: pair[0] as bigint, hard: pair[1] as bigint };
+}
+
+export function setLimit(pid: number, limit: ResourceLimit): void {
+  pair[0] = limit.soft;
+  pair[1] = limit.hard;
+  const result = native.prlimit(pid, limit.resource, pair, null);
+  if (result < 0) {
+    throw systemCallError('prlimit', result, `${limitName(limit.resource)} of process ${pid} to ${limit.soft}, ${limit.hard}`);
+  }
+}
