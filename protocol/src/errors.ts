@@ -85,6 +85,8 @@ export interface HawserErrorFields {
   /** The launch step that failed. */
   readonly stage?: LaunchStage | undefined;
   readonly cause?: unknown;
+  /** What the command had written until then, where a call collects output. */
+  readonly output?: { readonly stdout: Uint8Array; readonly stderr: Uint8Array } | undefined;
 }
 
 /**
@@ -105,12 +107,14 @@ export class HawserError extends Error {
   readonly code: ErrorCode;
   readonly errno: string | undefined;
   readonly stage: LaunchStage | undefined;
+  readonly output: HawserErrorFields['output'];
 
   constructor(code: ErrorCode, message: string, fields: HawserErrorFields = {}) {
     super(message, fields.cause === undefined ? undefined : { cause: fields.cause });
     this.code = code;
     this.errno = fields.errno;
     this.stage = fields.stage;
+    this.output = fields.output;
   }
 }
 

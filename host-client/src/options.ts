@@ -1,0 +1,97 @@
+import type { Readable } from 'node:stream';
+import type { SignalTarget, TerminalSize } from '@hawser/protocol';
+
+/** The sixteen resource limits of Linux, as getrlimit(2) has them, in lower case. */
+export type RlimitName =
+  | 'as'
+  | 'core'
+  | 'cpu'
+  | 'data'
+  | 'fsize'
+  | 'locks'
+  | 'memlock'
+  | 'msgqueue'
+  | 'nice'
+  | 'nofile'
+  | 'nproc'
+  | 'rss'
+  | 'rtprio'
+  | 'rttime'
+  | 'sigpending'
+  | 'stack';
+
+/** In the unit of getrlimit(2): bytes, seconds, microseconds or a number. */
+export type RlimitValue = number | bigint | 'unlimited';
+
+/** One value sets both. */
+export type RlimitSetting = RlimitValue | { readonly soft: RlimitValue; readonly hard: RlimitValue };
+
+export type RlimitSettings = { readonly [K in RlimitName]?: RlimitSetting };
+export type RlimitTable = { [K in RlimitName]: { soft: bigint | 'unlimited'; hard: bigint | 'unlimited' } };
+
+/** What every way of running a command takes. Everything is optional. */
+export interface CommandOptions {
+  /** Variables of the command. A value may be bytes where it is not UTF-8. */
+  readonly env?: Readonly<Record<string, string | Uint8Array | undefined>>;
+  /** Starts from the agent's own environment instead of from PATH, HOME, USER, LOGNAME, SHELL (and TERM in a terminal). */
+  readonly inheritEnv?: boolean;
+  /** Default: the agent's own, `/` in a guest. */
+  readonly cwd?: string | Uint8Array;
+  /** `name`, `uid`, `name:group` or `uid:gid`, looked up in the guest's own files. */
+  readonly user?: string;
+  /** Default 0o022. */
+  readonly umask?: number;
+  readonly rlimits?: RlimitSettings;
+  readonly nice?: number;
+  readonly oomScoreAdj?: number;
+  readonly noNewPrivileges?: boolean;
+  /** After so long the command is ended with `killSignal`, and after `killGraceMs` more with SIGKILL. */
+  readonly timeoutMs?: number;
+  /** Default SIGTERM. */
+  readonly killSignal?: string;
+  /** Default 5000. */
+  readonly killGraceMs?: number;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Ends the command with SIGKILL, and the call with `aborted`. A launch that hangs is cancelled too. */
+  readonly signal?: AbortSignal;
+}
+
+export interface SpawnOptions extends CommandOptions {
+  /** A pseudo-terminal instead of pipes; `true` is 24 rows of 80 columns. */
+  readonly tty?: boolean | Partial<TerminalSize>;
+  /** `null`: the command reads an immediate end. Default `pipe`. */
+  readonly stdin?: 'pipe' | 'null';
+}
+
+export interface ExecOptions extends CommandOptions {
+  /** A pseudo-terminal instead of pipes: everything comes as `stdout`. */
+  readonly tty?: boolean | Partial<TerminalSize>;
+  /** What the command reads; without it, an immediate end. */
+  readonly input?: string | Uint8Array | Readable;
+  /** `utf8` (default) gives strings, `buffer` gives Buffers. */
+  readonly encoding?: 'utf8' | 'buffer';
+  /** Most bytes of stdout, and of stderr, that are collected; beyond, the command is killed and the call fails with `max_buffer`. Default 64 MiB. */
+  readonly maxBufferBytes?: number;
+}
+
+export interface SignalOptions {
+  /** Default `group`: the leader's process group. */
+  readonly target?: SignalTarget;
+}
+
+export interface ConnectOptions {
+  /** Shown to an agent that was given one. */
+  readonly token?: string;
+  /** Default 30000. */
+  readonly handshakeTimeoutMs?: number;
+  /** Credit for each stream towards the host, bytes. Default 1 MiB. */
+  readonly windowBytes?: number;
+  readonly heartbeatIntervalMs?: number;
+  readonly heartbeatTimeoutMs?: number;
+  /** Checksums over every byte, also on a line that should not need them. */
+  readonly checked?: boolean;
+  /** Ends the attempt to connect. */
+  readonly signal?: AbortSignal;
+  /** For `local:`: more arguments for the agent. */
+  readonly agentArgs?: readonly string[];
+}

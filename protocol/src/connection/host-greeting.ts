@@ -1,0 +1,155 @@
+import { Buffer } from 'node:buffer';
+import { HawserError, isErrorCode } from '../errors.js';
+import { frameTypeName, frameTypes } from '../frames/frame-types.js';
+import type { Frame } from '../frames/header.js';
+import type { Limits } from '../limits.js';
+import type { MessageCodec } from '../messages/codec.js';
+import type { Payload } from '../messages/schemas.js';
+import type { Agreement, Clock } from './connection.js';
+import { generations } from './generations.js';
+import type { Port } from './port.js';
+
+export interface HostGreetingOptions {
+  readonly lane: number;
+  readonly limits: Limits;
+  readonly codec: MessageCodec;
+  readonly clock: Clock;
+  /** 16 random bytes. */
+  readonly connectionKey: Uint8Array;
+  readonly hostVersion: string;
+  readonly token?: string | undefined;
+  /** Asks that every frame be CHECKED; a line that may corrupt is asked for it anyway. */
+  readonly checked: boolean;
+  /** Microseconds since 1970. */
+  readonly wallClockUs: () => number;
+  welcomed(agreement: Agreement, welcome: Payload<'Welcome'>): void;
+  /** No connection came of it. */
+  failed(error: HawserError): void;
+}
+
+/**
+ * The host's half of the handshake: offers `Hello` at once, whenever the agent says `Ready`, and
+ * again at a growing interval, until a `Welcome` for its key (or a `Reject`) comes. What the line
+ * held before does not matter.
+ */
+export class HostGreeting {
+  readonly #port: Port;
+  readonly #options: HostGreetingOptions;
+  readonly #startedAt: number;
+  #intervalMs: number;
+  #cancelTimer: (() => void) | undefined;
+  #state: 'greeting' | 'done' = 'greeting';
+
+  constructor(port: Port, options: HostGreetingOptions) {
+    this.#port = port;
+    this.#options = options;
+    this.#startedAt = options.clock.now();
+    this.#intervalMs = options.limits.helloIntervalMs;
+    this.#sayHello();
+    this.#sayHelloLater();
+  }
+
+  /** A greeting frame of this lane. */
+  frame(frame: Frame): void {
+    if (this.#state === 'done') return;
+    switch (frame.type) {
+      case frameTypes.Ready.id:
+        this.#sayHello();
+        return;
+      case frameTypes.Welcome.id:
+        this.#decoded('Welcome', frame, (welcome) => this.#welcome(welcome));
+        return;
+      case frameTypes.Reject.id:
+        this.#decoded('Reject', frame, (reject) => this.#rejected(reject));
+        return;
+      default: {
+        const name = frameTypeName(frame.type) ?? String(frame.type);
+        this.#fail(new HawserError('protocol_violation', `the other end sent ${name}: it is a host, not an agent`));
+      }
+    }
+  }
+
+  /** Gives up: nothing is called afterwards. */
+  stop(): void {
+    this.#state = 'done';
+    this.#cancelTimer?.();
+  }
+
+  #sayHello(): void {
+    const { codec, limits, connectionKey, hostVersion, token } = this.#options;
+    const hello: Payload<'Hello'> = {
+      generations: [...generations],
+      connectionKey,
+      hostVersion,
+      token,
+      windowBytes: limits.windowBytes,
+      frameBytesMax: limits.frameBytesMax,
+      checked: this.#options.checked || this.#port.line.mayCorrupt,
+      wallClockUs: this.#options.wallClockUs(),
+    };
+    this.#port.sendGreeting(frameTypes.Hello.id, this.#options.lane, codec.encode('Hello', hello));
+  }
+
+  #sayHelloLater(): void {
+    const { clock, limits } = this.#options;
+    this.#cancelTimer = clock.after(this.#intervalMs, () => {
+      const waitedMs = clock.now() - this.#startedAt;
+      if (waitedMs >= limits.handshakeTimeoutMs) {
+        this.#fail(
+          new HawserError(
+            'handshake_timeout',
+            `no agent answered on ${this.#port.line.name} within handshakeTimeoutMs ${limits.handshakeTimeoutMs}`,
+          ),
+        );
+        return;
+      }
+      this.#intervalMs = Math.min(this.#intervalMs * 2, limits.helloIntervalMaxMs);
+      this.#sayHello();
+      this.#sayHelloLater();
+    });
+  }
+
+  #decoded<N extends 'Welcome' | 'Reject'>(name: N, frame: Frame, then: (body: Payload<N>) => void): void {
+    let body: Payload<N>;
+    try {
+      body = this.#options.codec.decode(name, frame.payload);
+    } catch (error) {
+      this.#fail(error as HawserError);
+      return;
+    }
+    then(body);
+  }
+
+  #welcome(welcome: Payload<'Welcome'>): void {
+    // An answer to somebody who held this line before us is not ours.
+    if (Buffer.compare(welcome.connectionKey, this.#options.connectionKey) !== 0) return;
+    if (!(generations as readonly number[]).includes(welcome.generation)) {
+      this.#fail(new HawserError('unsupported', `the agent chose generation ${welcome.generation}, which was not offered`));
+      return;
+    }
+    this.stop();
+    const { limits, connectionKey } = this.#options;
+    this.#options.welcomed(
+      {
+        generation: welcome.generation,
+        connectionKey,
+        sendWindowBytes: welcome.windowBytes,
+        receiveWindowBytes: limits.windowBytes,
+        frameBytesMax: welcome.frameBytesMax,
+        checked: welcome.checked || this.#port.line.mayCorrupt,
+      },
+      welcome,
+    );
+  }
+
+  #rejected(reject: Payload<'Reject'>): void {
+    const code = isErrorCode(reject.code) ? reject.code : 'rejected';
+    this.#fail(new HawserError(code, `the agent refused: ${reject.message}`));
+  }
+
+  #fail(error: HawserError): void {
+    if (this.#state === 'done') return;
+    this.stop();
+    this.#options.failed(error);
+  }
+}

@@ -1,0 +1,79 @@
+import { HawserError } from '../errors.js';
+import type { Limits } from '../limits.js';
+
+/**
+ * The numbering of one connection's messages, both ways. Numbers start at 1 and have no holes; what
+ * was sent is kept until the other side has acknowledged it, so that it can be sent again.
+ */
+export class MessageLog {
+  readonly #limits: Limits;
+  /** Messages sent and not acknowledged, oldest first: number `#acked + 1` and up. */
+  readonly #unacked: Uint8Array[] = [];
+  #unackedBytes = 0;
+  #sent = 0;
+  #acked = 0;
+  #received = 0;
+  #ackSent = 0;
+
+  constructor(limits: Limits) {
+    this.#limits = limits;
+  }
+
+  /** The number of the next message to be sent. */
+  get nextNumber(): number {
+    return this.#sent + 1;
+  }
+
+  /** The highest number received so far; everything up to it came. */
+  get received(): number {
+    return this.#received;
+  }
+
+  get unackedCount(): number {
+    return this.#unacked.length;
+  }
+
+  /** Received and not yet acknowledged. */
+  get ackDue(): number {
+    return this.#received - this.#ackSent;
+  }
+
+  /** @throws HawserError `limit_exceeded` when the other side does not acknowledge. */
+  sent(frame: Uint8Array): void {
+    if (
+      this.#unacked.length >= this.#limits.unackedMessagesMax ||
+      this.#unackedBytes + frame.length > this.#limits.unackedBytesMax
+    ) {
+      throw new HawserError(
+        'limit_exceeded',
+        `${this.#unacked.length} messages of ${this.#unackedBytes} bytes wait for acknowledgement ` +
+          `(unackedMessagesMax ${this.#limits.unackedMessagesMax}, unackedBytesMax ${this.#limits.unackedBytesMax})`,
+      );
+    }
+    this.#unacked.push(frame);
+    this.#unackedBytes += frame.length;
+    this.#sent++;
+  }
+
+  /** @returns what to do with an incoming message of that number. */
+  accept(number: number): 'next' | 'repeat' | 'missing' {
+    if (number <= this.#received) return 'repeat';
+    if (number !== this.#received + 1) return 'missing';
+    this.#received = number;
+    return 'next';
+  }
+
+  /** The other side has everything up to `number`. @returns false when that was never sent. */
+  acknowledged(number: number): boolean {
+    if (number > this.#sent) return false;
+    for (const frame of this.#unacked.splice(0, Math.max(0, number - this.#acked))) this.#unackedBytes -= frame.length;
+    this.#acked = Math.max(this.#acked, number);
+    return true;
+  }
+
+  /** The number to acknowledge; from then on it counts as told. */
+  takeAck(): number {
+    this.#ackSent = this.#received;
+    return this.#received;
+  }
+}

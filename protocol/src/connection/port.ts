@@ -1,0 +1,274 @@
+import { HawserError } from '../errors.js';
+import { FrameDecoder } from '../frames/decoder.js';
+import type { SkipReason } from '../frames/decoder.js';
+import { frameTypes } from '../frames/frame-types.js';
+import { encodeFrame, frameFlags, headerBytes, writeHeader } from '../frames/header.js';
+import type { Frame } from '../frames/header.js';
+import type { Limits } from '../limits.js';
+import type { Line, LineHandler } from '../line.js';
+import type { SendStream } from './send-stream.js';
+
+/** One virtual connection on a port. The port asks it for what is to be sent, in the order of urgency. */
+export interface PortClient {
+  /** A frame of its lane, greetings excepted. @returns whether the payload's memory may be reused. */
+  frame(frame: Frame): boolean;
+  /** The next link or message frame, link frames first. */
+  nextUrgent(): Uint8Array | undefined;
+  /** The next stream, in turn, that has bytes and credit; it is asked for one frame. */
+  nextStream(): SendStream | undefined;
+  /** The line is gone. */
+  lineClosed(error: HawserError): void;
+}
+
+export interface PortHandler {
+  /** `Ready`, `Hello`, `Welcome` or `Reject`, on any lane. The payload is to be read during the call. */
+  greeting(frame: Frame): void;
+  /** Bytes came that are no frame: noise, boot messages, damage. */
+  skipped(bytes: number, reason: SkipReason): void;
+  closed(error: HawserError | undefined): void;
+}
+
+export interface PortCounters {
+  bytesIn: number;
+  bytesOut: number;
+  framesIn: number;
+  framesOut: number;
+  skippedBytes: number;
+  skips: number;
+  /** Frames of a lane, channel or type that nobody here knows. */
+  framesIgnored: number;
+}
+
+/** Payloads up to this are copied behind their header, so that many frames leave in one system call. */
+const copyBytesMax = 8 * 1024;
+const scratchBytes = 64 * 1024;
+
+/**
+ * A line with its frames: decodes what comes and hands it to the lanes' clients, and sends what the
+ * clients have, link frames first, then messages, then data in turn.
+ *
+ * Nothing is queued here beyond the one frame that the line took half of: what goes out next is
+ * decided when the line takes it.
+ */
+export class Port {
+  readonly line: Line;
+  readonly counters: PortCounters = {
+    bytesIn: 0,
+    bytesOut: 0,
+    framesIn: 0,
+    framesOut: 0,
+    skippedBytes: 0,
+    skips: 0,
+    framesIgnored: 0,
+  };
+  readonly #limits: Limits;
+  readonly #handler: PortHandler;
+  readonly #decoder: FrameDecoder;
+  readonly #clients = new Map<number, PortClient>();
+  /** The clients again, in the order in which they send: the first is next. */
+  #turns: PortClient[] = [];
+  readonly #greetings: Uint8Array[] = [];
+  readonly #scratch = Buffer.allocUnsafeSlow(scratchBytes);
+  #scratchUsed = 0;
+  /** What of the last write the line did not take. */
+  #restHead: Uint8Array | undefined;
+  #restBody: Uint8Array | undefined;
+  #flushScheduled = false;
+  #afterFlush: (() => void)[] = [];
+  #state: 'open' | 'closed' = 'open';
+
+  constructor(line: Line, limits: Limits, readBufferBytes: number, handler: PortHandler) {
+    this.line = line;
+    this.#limits = limits;
+    this.#handler = handler;
+    const decoder = new FrameDecoder(
+      { frame: (frame) => this.#frame(frame), skipped: (bytes, reason) => this.#skipped(bytes, reason) },
+      {
+        frameBytesMax: limits.greetingBytesMax,
+        checkedOnly: line.mayCorrupt,
+        bufferBytes: readBufferBytes,
+      },
+    );
+    this.#decoder = decoder;
+  }
+
+  start(): void {
+    const decoder = this.#decoder;
+    const handler: LineHandler = {
+      readBuffer: () => decoder.room(),
+      received: (bytes) => {
+        this.counters.bytesIn += bytes;
+        decoder.advance(bytes);
+      },
+      writable: () => this.#flush(),
+      closed: (error) => this.#closed(error),
+    };
+    this.line.start(handler);
+  }
+
+  get closed(): boolean {
+    return this.#state === 'closed';
+  }
+
+  /** Once somebody has been greeted, frames may be as large as agreed. */
+  acceptFullFrames(): void {
+    this.#decoder.setLimits({ frameBytesMax: this.#limits.frameBytesMax, checkedOnly: this.line.mayCorrupt });
+  }
+
+  attach(lane: number, client: PortClient): void {
+    this.#clients.set(lane, client);
+    this.#turns = [...this.#clients.values()];
+  }
+
+  detach(lane: number, client: PortClient): void {
+    if (this.#clients.get(lane) !== client) return;
+    this.#clients.delete(lane);
+    this.#turns = this.#turns.filter((other) => other !== client);
+  }
+
+  /** Sends a frame that belongs to no connection. Always CHECKED: nothing is agreed yet. */
+  sendGreeting(type: number, lane: number, payload: Uint8Array): void {
+    this.#greetings.push(encodeFrame({ type, lane, flags: frameFlags.CHECKED, payload }));
+    this.requestFlush();
+  }
+
+  /** Sends a whole frame of a connection that is ending, before everything else. */
+  sendLast(frame: Uint8Array): void {
+    this.#greetings.push(frame);
+    this.requestFlush();
+  }
+
+  /** Something is to be sent: it is, when what happens now has happened, so that it leaves together. */
+  requestFlush(): void {
+    if (this.#flushScheduled || this.#state === 'closed') return;
+    this.#flushScheduled = true;
+    queueMicrotask(() => {
+      this.#flushScheduled = false;
+      this.#flush();
+    });
+  }
+
+  /** Closes the line when everything that is ready to go has been taken by it. */
+  closeAfterFlush(): void {
+    this.#afterFlush.push(() => this.close());
+    this.requestFlush();
+  }
+
+  close(): void {
+    this.line.close();
+  }
+
+  #frame(frame: Frame): boolean {
+    this.counters.framesIn++;
+    if (frame.type <= frameTypes.Reject.id) {
+      this.#handler.greeting(frame);
+      return true;
+    }
+    const client = this.#clients.get(frame.lane);
+    if (client !== undefined) return client.frame(frame);
+    this.counters.framesIgnored++;
+    return true;
+  }
+
+  #skipped(bytes: number, reason: SkipReason): void {
+    this.counters.skippedBytes += bytes;
+    this.counters.skips++;
+    this.#handler.skipped(bytes, reason);
+  }
+
+  #closed(error: HawserError | undefined): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    const reason = error ?? new HawserError('line_closed', `${this.line.name} was closed`);
+    for (const client of this.#turns) client.lineClosed(reason);
+    this.#clients.clear();
+    this.#turns = [];
+    this.#handler.closed(error);
+  }
+
+  #flush(): void {
+    while (this.#state === 'open') {
+      if (!this.#writeRest()) return;
+      if (!this.#gather()) break;
+    }
+    if (this.#state === 'open') for (const callback of this.#afterFlush.splice(0)) callback();
+  }
+
+  /** @returns false when the line is full. */
+  #writeRest(): boolean {
+    const head = this.#restHead;
+    const body = this.#restBody;
+    if (head === undefined) return true;
+    this.#restHead = this.#restBody = undefined;
+    return this.#write(head, body);
+  }
+
+  #write(head: Uint8Array, body: Uint8Array | undefined): boolean {
+    const total = head.length + (body?.length ?? 0);
+    const taken = this.line.write(head, body);
+    this.counters.bytesOut += taken;
+    if (taken === total) return true;
+    // The head is a view of the scratch buffer, which is written again; the body stays where it is.
+    this.#restHead = Uint8Array.prototype.slice.call(head, Math.min(taken, head.length));
+    this.#restBody = body?.subarray(Math.max(0, taken - head.length));
+    return false;
+  }
+
+  /** Writes one batch: what is urgent, then data frames in turn. @returns false when there was nothing. */
+  #gather(): boolean {
+    this.#scratchUsed = 0;
+    let body = this.#gatherUrgent();
+    while (body === undefined && this.#scratchUsed + headerBytes + copyBytesMax <= scratchBytes) {
+      const stream = this.#nextStream();
+      if (stream === undefined) break;
+      body = this.#gatherData(stream);
+      // One frame of each stream, then whatever became urgent meanwhile goes before the next.
+    }
+    if (this.#scratchUsed === 0 && body === undefined) return false;
+    this.#write(this.#scratch.subarray(0, this.#scratchUsed), body);
+    return true;
+  }
+
+  /** @returns a frame too large to be copied, which ends the batch. */
+  #gatherUrgent(): Uint8Array | undefined {
+    for (;;) {
+      const frame = this.#greetings.shift() ?? this.#nextUrgent();
+      if (frame === undefined) return undefined;
+      this.counters.framesOut++;
+      if (frame.length > copyBytesMax) return frame;
+      this.#scratch.set(frame, this.#scratchUsed);
+      this.#scratchUsed += frame.length;
+      if (this.#scratchUsed + copyBytesMax > scratchBytes) return undefined;
+    }
+  }
+
+  #nextUrgent(): Uint8Array | undefined {
+    for (const client of this.#turns) {
+      const frame = client.nextUrgent();
+      if (frame !== undefined) return frame;
+    }
+    return undefined;
+  }
+
+  #nextStream(): SendStream | undefined {
+    for (let i = 0; i < this.#turns.length; i++) {
+      const client = this.#turns[0] as PortClient;
+      if (this.#turns.length > 1) this.#turns.push(this.#turns.shift() as PortClient);
+      const stream = client.nextStream();
+      if (stream !== undefined) return stream;
+    }
+    return undefined;
+  }
+
+  /** Appends the stream's next frame to the batch. @returns its payload where that is not copied. */
+  #gatherData(stream: SendStream): Uint8Array | undefined {
+    const frame = stream.nextFrame(this.line.dataBytesPreferred);
+    this.counters.framesOut++;
+    writeHeader(this.#scratch, this.#scratchUsed, frame);
+    this.#scratchUsed += headerBytes;
+    if (frame.payload.length > copyBytesMax) return frame.payload;
+    this.#scratch.set(frame.payload, this.#scratchUsed);
+    this.#scratchUsed += frame.payload.length;
+    return undefined;
+  }
+}

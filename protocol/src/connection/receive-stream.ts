@@ -1,0 +1,109 @@
+import type { DataFrameName } from '../frames/frame-types.js';
+import { frameTypes } from '../frames/frame-types.js';
+
+export interface StreamSink {
+  /**
+   * The stream's next bytes, in order and once.
+   *
+   * @returns whether the memory may be reused after the call; who keeps the view says false. Either
+   *   way the bytes count against the sender's credit until `consume` is called.
+   */
+  data(bytes: Uint8Array): boolean;
+  /** The stream is complete: nothing follows. */
+  end(): void;
+  /** Bytes from `from` up to `to` were dropped by the sender and will not come. */
+  gap(from: number, to: number): void;
+}
+
+export type ReceiveFault = 'beyond_credit' | 'missing_bytes' | 'after_end';
+
+/** What a stream needs from the connection that it is part of. */
+export interface CreditSender {
+  /** @param urgent the sender may be waiting for it. */
+  creditDue(stream: ReceiveStream, urgent: boolean): void;
+}
+
+/** The receiving end of one stream: accepts bytes in order within the credit that it gave. */
+export class ReceiveStream {
+  readonly channel: number;
+  readonly typeId: number;
+  readonly window: number;
+  /** In the connection's list of streams whose credit is to be sent. */
+  queued = false;
+  readonly #owner: CreditSender;
+  readonly #sink: StreamSink;
+  #received = 0;
+  #consumed = 0;
+  #limitSent: number;
+  #state: 'open' | 'ended' | 'finished' = 'open';
+
+  constructor(owner: CreditSender, options: { type: DataFrameName; channel: number; window: number; sink: StreamSink }) {
+    this.#owner = owner;
+    this.channel = options.channel;
+    this.typeId = frameTypes[options.type].id;
+    this.window = options.window;
+    this.#sink = options.sink;
+    this.#limitSent = options.window;
+  }
+
+  /** Bytes that came, dropped ones included. */
+  get receivedBytes(): number {
+    return this.#received;
+  }
+
+  get ended(): boolean {
+    return this.#state !== 'open';
+  }
+
+  /** Everything came and was consumed. */
+  get finished(): boolean {
+    return this.#state === 'finished';
+  }
+
+  /** The limit to tell the sender; from then on it counts as told. */
+  takeLimit(): number {
+    this.#limitSent = Math.max(this.#limitSent, this.#consumed + this.window);
+    return this.#limitSent;
+  }
+
+  /** @returns what is wrong with the frame, where something is; the memory's fate otherwise. */
+  frame(offset: number, payload: Uint8Array, fin: boolean, gap: boolean): ReceiveFault | boolean {
+    if (offset + payload.length > this.#limitSent) return 'beyond_credit';
+    if (offset > this.#received) {
+      if (!gap) return 'missing_bytes';
+      this.#gap(offset);
+    }
+    const fresh = offset < this.#received ? payload.subarray(this.#received - offset) : payload;
+    if (fresh.length > 0 && this.#state !== 'open') return 'after_end';
+    this.#received += fresh.length;
+    const reusable = fresh.length === 0 || this.#sink.data(fresh);
+    if (fin && this.#state === 'open') {
+      this.#state = 'ended';
+      this.#sink.end();
+      this.#settle();
+    }
+    return reusable;
+  }
+
+  /** The application is done with `bytes` more: the sender gets as much new credit. */
+  consume(bytes: number): void {
+    this.#consumed += bytes;
+    if (this.#settle()) return;
+    const due = this.#consumed + this.window - this.#limitSent;
+    if (due >= this.window / 2) this.#owner.creditDue(this, true);
+  }
+
+  #gap(to: number): void {
+    const from = this.#received;
+    this.#received = to;
+    this.#consumed += to - from;
+    this.#sink.gap(from, to);
+  }
+
+  #settle(): boolean {
+    if (this.#state !== 'ended' || this.#consumed < this.#received) return false;
+    this.#state = 'finished';
+    this.#owner.creditDue(this, false);
+    return true;
+  }
+}

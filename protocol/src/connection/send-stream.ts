@@ -1,0 +1,140 @@
+import type { DataFrameName } from '../frames/frame-types.js';
+import { frameTypes } from '../frames/frame-types.js';
+import type { Frame } from '../frames/header.js';
+import { frameFlags } from '../frames/header.js';
+import type { Spool } from '../spool.js';
+
+/** What a stream needs from the connection that it is part of. */
+export interface StreamOwner {
+  readonly lane: number;
+  readonly checked: boolean;
+  /** Largest payload that the other end takes. */
+  readonly frameBytesMax: number;
+  /** The stream may have something to send. */
+  streamReady(stream: SendStream): void;
+}
+
+/**
+ * The sending end of one stream: a spool, how much of it was sent, and how far the receiver's credit
+ * reaches. Everything beyond the consumed position stays in the spool.
+ *
+ * The producer fills `spool.room()` and calls `produced`, or calls `write`; `end` when there is no more.
+ */
+export class SendStream {
+  readonly channel: number;
+  readonly spool: Spool;
+  /** In the connection's list of streams that have something to send. */
+  queued = false;
+  readonly #owner: StreamOwner;
+  readonly #window: number;
+  readonly #onRoom: () => void;
+  readonly #frame: Frame;
+  #sent: number;
+  #limit: number;
+  #state: 'producing' | 'ended' | 'fin_sent' | 'consumed' = 'producing';
+
+  /**
+   * @param options.window credit given in advance by the receiver, bytes.
+   * @param options.onRoom bytes were freed, or everything was consumed: the producer may go on.
+   */
+  constructor(
+    owner: StreamOwner,
+    options: { type: DataFrameName; channel: number; spool: Spool; window: number; onRoom: () => void },
+  ) {
+    this.#owner = owner;
+    this.channel = options.channel;
+    this.spool = options.spool;
+    this.#window = options.window;
+    this.#onRoom = options.onRoom;
+    this.#sent = 0;
+    this.#limit = options.window;
+    this.#frame = {
+      type: frameTypes[options.type].id,
+      flags: 0,
+      lane: owner.lane,
+      channel: options.channel,
+      offset: 0,
+      payload: new Uint8Array(0),
+    };
+  }
+
+  get typeId(): number {
+    return this.#frame.type;
+  }
+
+  /** Everything was produced, sent and consumed. */
+  get consumed(): boolean {
+    return this.#state === 'consumed';
+  }
+
+  get sentBytes(): number {
+    return this.#sent;
+  }
+
+  /** The producer put bytes into the spool. */
+  produced(): void {
+    if (this.ready()) this.#owner.streamReady(this);
+  }
+
+  /** Copies bytes into the spool. @returns how many it took; below all of them, `onRoom` follows. */
+  write(bytes: Uint8Array): number {
+    const taken = this.spool.write(bytes);
+    if (taken > 0) this.produced();
+    return taken;
+  }
+
+  end(): void {
+    if (this.#state !== 'producing') return;
+    this.#state = 'ended';
+    this.produced();
+  }
+
+  ready(): boolean {
+    const end = this.spool.end;
+    if (this.#sent < end) return this.#sent < this.#limit && this.#state !== 'consumed';
+    return this.#state === 'ended';
+  }
+
+  /** The next frame of at most `bytesMax`, to be sent now; call only when `ready`. The object is reused. */
+  nextFrame(bytesMax: number): Frame {
+    const frame = this.#frame;
+    const end = this.spool.end;
+    const bytes = Math.min(Math.min(end, this.#limit) - this.#sent, bytesMax, this.#owner.frameBytesMax);
+    frame.payload = bytes > 0 ? this.spool.view(this.#sent, bytes) : nothing;
+    frame.offset = this.#sent;
+    frame.flags = this.#owner.checked ? frameFlags.CHECKED : 0;
+    this.#sent += frame.payload.length;
+    if (this.#state === 'ended' && this.#sent === end) {
+      frame.flags |= frameFlags.FIN;
+      this.#state = 'fin_sent';
+    }
+    return frame;
+  }
+
+  /**
+   * The receiver's credit: an absolute limit, so repeats and disorder do no harm.
+   *
+   * @param finished the receiver has consumed everything up to the end.
+   * @returns false when the credit is nonsense: it says that bytes were consumed that were never sent.
+   */
+  credit(limit: number, finished: boolean): boolean {
+    const consumed = finished ? this.#sent : limit - this.#window;
+    if (consumed > this.#sent || (finished && this.#state !== 'fin_sent' && this.#state !== 'consumed')) return false;
+    if (limit > this.#limit) this.#limit = limit;
+    if (finished) this.#state = 'consumed';
+    const before = this.spool.bytes;
+    this.spool.free(consumed);
+    if (finished) this.spool.close();
+    if (this.ready()) this.#owner.streamReady(this);
+    if (this.spool.bytes < before || finished) this.#onRoom();
+    return true;
+  }
+
+  /** The connection or its channel is gone: nothing will be sent or asked for again. */
+  abandon(): void {
+    this.#state = 'consumed';
+    this.spool.close();
+  }
+}
+
+const nothing = new Uint8Array(0);

@@ -1,0 +1,45 @@
+export { HawserError, errorCodes, isErrorCode, launchStages } from './errors.js';
+export type { ErrorCode, HawserErrorFields, LaunchStage } from './errors.js';
+export { defaultLimits } from './limits.js';
+export type { Limits } from './limits.js';
+export type { Line, LineHandler, LineKind } from './line.js';
+export { frameTypeName, frameTypes } from './frames/frame-types.js';
+export type { DataFrameName, FrameClass, FrameTypeName, LinkFrameName, MessageFrameName } from './frames/frame-types.js';
+export { encodeFrame, frameFlags, headerBytes, writeHeader } from './frames/header.js';
+export type { Frame } from './frames/header.js';
+export { FrameDecoder } from './frames/decoder.js';
+export type { FrameSink, SkipReason } from './frames/decoder.js';
+export { MessageCodec } from './messages/codec.js';
+export { payloadSchemas } from './messages/schemas.js';
+export type {
+  ExecRequest,
+  ExitRecord,
+  Payload,
+  PayloadName,
+  Rlimit,
+  SignalTarget,
+  StreamCount,
+  TerminalSize,
+  Text,
+} from './messages/schemas.js';
+export { Port } from './connection/port.js';
+export type { PortClient, PortCounters, PortHandler } from './connection/port.js';
+export { Channel, Connection } from './connection/connection.js';
+export type {
+  Agreement,
+  ChannelHandler,
+  Clock,
+  ConnectionHandler,
+  ConnectionNotice,
+  ConnectionOptions,
+  Message,
+} from './connection/connection.js';
+export { AgentGreeting } from './connection/agent-greeting.js';
+export type { AgentGreetingOptions, AgentIdentity } from './connection/agent-greeting.js';
+export { HostGreeting } from './connection/host-greeting.js';
+export type { HostGreetingOptions } from './connection/host-greeting.js';
+export { generations } from './connection/generations.js';
+export { SendStream } from './connection/send-stream.js';
+export { ReceiveStream } from './connection/receive-stream.js';
+export type { StreamSink } from './connection/receive-stream.js';
+export { Spool, SpoolBudget } from './spool.js';

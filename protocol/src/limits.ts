@@ -1,0 +1,50 @@
+/**
+ * Every limit of the wire and of a connection: name, default and unit. What an agent or a host sets
+ * otherwise is agreed at the handshake where the other end must know it.
+ */
+export const defaultLimits = {
+  /** Largest payload of one frame, bytes. A request that does not fit is refused before it is sent. */
+  frameBytesMax: 4 * 1024 * 1024,
+  /** Largest payload before the handshake is done: nobody has said who they are. */
+  greetingBytesMax: 16 * 1024,
+  /** Credit a receiver gives each stream in advance, bytes. */
+  windowBytes: 1024 * 1024,
+  /** Messages that may wait for the other side's acknowledgement. */
+  unackedMessagesMax: 16_384,
+  /** Bytes of messages that may wait for acknowledgement. */
+  unackedBytesMax: 16 * 1024 * 1024,
+  /** Channels that one connection may have open. */
+  channelsMax: 8_192,
+  /** Virtual connections that one line may carry: as many local clients as a relay may have, and itself. */
+  lanesMax: 256,
+  /** Longest string or byte string inside a message, bytes. */
+  messageStringBytesMax: 4 * 1024 * 1024,
+  /** Most elements of a list inside a message. */
+  messageListMax: 65_536,
+  /** Most entries of a map inside a message. */
+  messageMapMax: 4_096,
+  /** Deepest nesting of lists and maps inside a message. */
+  messageDepthMax: 8,
+  /** Acknowledgements and credit that nothing waits for are sent with the next frame, or after this. */
+  ackDelayMs: 25,
+  /** After so many messages an acknowledgement is sent at once. */
+  ackMessagesMax: 64,
+  /** A peer that has been silent for this long is sent a `Ping`. */
+  heartbeatIntervalMs: 10_000,
+  /** A peer that has been silent for this long is gone. */
+  heartbeatTimeoutMs: 60_000,
+  /** How long the host offers its `Hello` before it gives up. */
+  handshakeTimeoutMs: 30_000,
+  /** First and longest interval between two `Hello`s of one host. */
+  helloIntervalMs: 200,
+  helloIntervalMaxMs: 3_000,
+  /** Memory of one output stream's spool, bytes. */
+  spoolBytesMax: 1024 * 1024,
+  /** Memory of all spools of one process together, bytes. */
+  spoolBudgetBytes: 24 * 1024 * 1024,
+} as const;
+
+export type Limits = { readonly [K in keyof typeof defaultLimits]: number };
+
+/** The smallest ring that a spool takes; granted even when the budget is spent, so that every stream moves. */
+export const spoolBytesMin = 4 * 1024;

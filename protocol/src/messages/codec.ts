@@ -1,0 +1,114 @@
+import { Decoder, Encoder } from '@msgpack/msgpack';
+import * as v from 'valibot';
+import { HawserError } from '../errors.js';
+import type { Limits } from '../limits.js';
+import { defaultLimits } from '../limits.js';
+import { payloadSchemas } from './schemas.js';
+import type { Payload, PayloadName } from './schemas.js';
+
+/** Encodes and decodes the MessagePack maps of link frames and messages, and checks them against their schemas. */
+export class MessageCodec {
+  readonly #encoder: Encoder;
+  readonly #decoder: Decoder;
+  readonly #limits: Limits;
+
+  constructor(limits: Limits = defaultLimits) {
+    this.#limits = limits;
+    this.#encoder = new Encoder({ ignoreUndefined: true, maxDepth: limits.messageDepthMax, useBigInt64: true });
+    this.#decoder = new Decoder({
+      useBigInt64: true,
+      maxStrLength: limits.messageStringBytesMax,
+      maxBinLength: limits.messageStringBytesMax,
+      maxArrayLength: limits.messageListMax,
+      maxMapLength: limits.messageMapMax,
+      maxExtLength: 0,
+    });
+  }
+
+  /** @returns a buffer of its own. */
+  encode<N extends PayloadName>(_name: N, payload: Payload<N>): Uint8Array {
+    return this.#encoder.encode(payload);
+  }
+
+  /**
+   * Decodes and checks one payload. Byte strings in the result are copies: nothing refers to `bytes` afterwards.
+   *
+   * @throws HawserError `message_invalid`, naming the type and what was wrong with it.
+   */
+  decode<N extends PayloadName>(name: N, bytes: Uint8Array): Payload<N> {
+    assertShallow(name, bytes, this.#limits.messageDepthMax);
+    let decoded: unknown;
+    try {
+      decoded = this.#decoder.decode(bytes);
+    } catch (error) {
+      throw new HawserError('message_invalid', `${name} is not MessagePack: ${(error as Error).message}`, { cause: error });
+    }
+    const result = v.safeParse(payloadSchemas[name], normalise(decoded));
+    if (result.success) return result.output as Payload<N>;
+    const issue = result.issues[0];
+    const path = issue.path?.map((step) => String(step.key)).join('.') ?? '';
+    throw new HawserError('message_invalid', `${name}${path === '' ? '' : `.${path}`}: ${issue.message}`);
+  }
+}
+
+/** 64-bit integers that a number holds become numbers; byte strings are copied out of the frame. */
+function normalise(value: unknown): unknown {
+  if (typeof value === 'bigint') {
+    return value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : value;
+  }
+  if (typeof value !== 'object' || value === null) return value;
+  if (value instanceof Uint8Array) return Uint8Array.prototype.slice.call(value);
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) value[i] = normalise(value[i]);
+    return value;
+  }
+  const map = value as Record<string, unknown>;
+  for (const key of Object.keys(map)) map[key] = normalise(map[key]);
+  return map;
+}
+
+/**
+ * Refuses nesting beyond `depthMax` before anything is decoded: the library has no such limit, and
+ * every level costs a hostile peer one byte and us a stack entry. Walks MessagePack's structure only.
+ */
+function assertShallow(name: string, bytes: Uint8Array, depthMax: number): void {
+  /** Values still to come at each open level. */
+  const open: number[] = [1];
+  let at = 0;
+  const big = (width: number): number => {
+    let value = 0;
+    for (let i = 0; i < width; i++) value = value * 256 + (bytes[at + i] ?? 0);
+    at += width;
+    return value;
+  };
+  while (open.length > 0 && at < bytes.length) {
+    const top = open.length - 1;
+    if (open[top] === 0) {
+      open.pop();
+      continue;
+    }
+    (open[top] as number)--;
+    const byte = bytes[at++] as number;
+    let children = -1;
+    if (byte <= 0x7f || byte >= 0xe0 || byte === 0xc0 || byte === 0xc2 || byte === 0xc3) continue;
+    else if (byte <= 0x8f) children = (byte & 15) * 2;
+    else if (byte <= 0x9f) children = byte & 15;
+    else if (byte <= 0xbf) at += byte & 31;
+    else if (byte === 0xc4 || byte === 0xd9) at += big(1);
+    else if (byte === 0xc5 || byte === 0xda) at += big(2);
+    else if (byte === 0xc6 || byte === 0xdb) at += big(4);
+    else if (byte >= 0xca && byte <= 0xcb) at += byte === 0xca ? 4 : 8;
+    else if (byte >= 0xcc && byte <= 0xcf) at += 1 << (byte - 0xcc);
+    else if (byte >= 0xd0 && byte <= 0xd3) at += 1 << (byte - 0xd0);
+    else if (byte === 0xdc) children = big(2);
+    else if (byte === 0xdd) children = big(4);
+    else if (byte === 0xde) children = big(2) * 2;
+    else if (byte === 0xdf) children = big(4) * 2;
+    else return; // ext or reserved: the decoder refuses it
+    if (children < 0) continue;
+    if (open.length > depthMax) {
+      throw new HawserError('message_invalid', `${name} is nested deeper than messageDepthMax ${depthMax}`);
+    }
+    open.push(children);
+  }
+}

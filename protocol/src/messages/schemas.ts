@@ -1,0 +1,198 @@
+import * as v from 'valibot';
+import type { LinkFrameName, MessageFrameName } from '../frames/frame-types.js';
+
+/**
+ * The shape of every link frame and message that carries a MessagePack map. Unknown fields are
+ * ignored and new ones are optional: that is how a generation grows.
+ *
+ * Units are in the names. Text that the kernel takes as bytes (`Text`) is a string or, where it is
+ * not UTF-8, a byte string.
+ */
+
+/** A whole number from 0 to 2^53-1. */
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const uint32 = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff_ffff));
+const uint16 = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff));
+const bytes = v.custom<Uint8Array>((value) => value instanceof Uint8Array, 'expected a byte string');
+const text = v.union([v.string(), bytes]);
+/** 64 bits without sign: a number where one holds it exactly, else a bigint. */
+const uint64 = v.union([
+  count,
+  v.pipe(v.bigint(), v.minValue(0n), v.maxValue(0xffff_ffff_ffff_ffffn)),
+]);
+const limitValue = v.union([uint64, v.literal('unlimited')]);
+const errorName = v.string();
+const stage = v.string();
+
+const terminalSize = {
+  rows: uint16,
+  cols: uint16,
+  xpixel: v.optional(uint16),
+  ypixel: v.optional(uint16),
+};
+
+const streamCount = v.object({
+  /** Bytes that the stream carried, dropped ones included. */
+  bytes: count,
+  /** Bytes of these that were dropped and will not come. */
+  dropped: count,
+});
+
+const rlimit = v.object({ resource: v.string(), soft: limitValue, hard: limitValue });
+
+const rusage = v.object({
+  userUs: count,
+  systemUs: count,
+  maxRssKiB: count,
+  minorFaults: count,
+  majorFaults: count,
+  inBlocks: count,
+  outBlocks: count,
+  voluntarySwitches: count,
+  involuntarySwitches: count,
+});
+
+const failure = {
+  code: errorName,
+  message: v.string(),
+  errno: v.optional(v.string()),
+  stage: v.optional(stage),
+};
+
+const signalTarget = v.picklist(['leader', 'group', 'foreground', 'tree']);
+
+/** The link frames whose payload is a map; the others are a header and a few bytes. */
+type MapLinkFrameName = Exclude<LinkFrameName, 'Ping' | 'Pong' | 'Ack' | 'Credit'>;
+
+export const payloadSchemas = {
+  Ready: v.object({
+    agentVersion: v.string(),
+    generations: v.array(uint16),
+    bootId: v.string(),
+    /** Counts how often this agent has seen its line re-created or its clock jump: a restore shows here. */
+    bootEpoch: count,
+  }),
+  Hello: v.object({
+    generations: v.array(uint16),
+    /** 16 random bytes: the connection's name. A repeat with the same key is the same connection. */
+    connectionKey: v.pipe(bytes, v.check((key) => key.length === 16, 'connectionKey is 16 bytes')),
+    hostVersion: v.string(),
+    token: v.optional(v.string()),
+    /** Credit in advance for each stream towards the host, bytes. */
+    windowBytes: count,
+    /** Largest payload that the host takes. */
+    frameBytesMax: uint32,
+    /** Asks that every frame be CHECKED. */
+    checked: v.optional(v.boolean()),
+    /** Microseconds since 1970, the host's clock. */
+    wallClockUs: v.optional(count),
+  }),
+  Welcome: v.object({
+    generation: uint16,
+    /** Of the `Hello` that this answers. */
+    connectionKey: bytes,
+    agentVersion: v.string(),
+    bootId: v.string(),
+    bootEpoch: count,
+    /** Credit in advance for each stream towards the agent, bytes. */
+    windowBytes: count,
+    frameBytesMax: uint32,
+    checked: v.boolean(),
+    heartbeatTimeoutMs: v.optional(count),
+    sessionsMax: v.optional(count),
+    features: v.array(v.string()),
+  }),
+  Reject: v.object(failure),
+  Bye: v.object({ code: v.optional(errorName), message: v.optional(v.string()) }),
+
+  ExecRequest: v.object({
+    cmd: text,
+    args: v.optional(v.array(text)),
+    /** `NAME=value` each. */
+    env: v.optional(v.array(text)),
+    inheritEnv: v.optional(v.boolean()),
+    cwd: v.optional(text),
+    user: v.optional(v.string()),
+    umask: v.optional(count),
+    tty: v.optional(v.object(terminalSize)),
+    rlimits: v.optional(v.array(rlimit)),
+    nice: v.optional(v.pipe(v.number(), v.integer())),
+    oomScoreAdj: v.optional(v.pipe(v.number(), v.integer())),
+    noNewPrivileges: v.optional(v.boolean()),
+    cgroup: v.optional(
+      v.object({ memoryMax: v.optional(uint64), pidsMax: v.optional(uint64), cpuMax: v.optional(v.number()) }),
+    ),
+    stdin: v.optional(v.picklist(['pipe', 'null'])),
+    timeoutMs: v.optional(count),
+    killSignal: v.optional(v.string()),
+    killGraceMs: v.optional(count),
+    detached: v.optional(v.boolean()),
+    onDisconnect: v.optional(v.object({ after: count, action: v.string() })),
+    historyBytes: v.optional(count),
+    whenFull: v.optional(v.picklist(['block', 'dropOldest'])),
+    labels: v.optional(v.record(v.string(), v.string())),
+    key: v.optional(v.string()),
+  }),
+  ExecStarted: v.object({ sessionId: v.string(), pid: uint32, startedAtUs: count }),
+  ExecFailed: v.object(failure),
+  Exited: v.object({
+    /** The exit code; absent where a signal ended the leader. */
+    code: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255))),
+    /** The signal's name, `SIGTERM`; absent where the leader exited by itself. */
+    signal: v.optional(v.string()),
+    coreDumped: v.boolean(),
+    oomKilled: v.optional(v.boolean()),
+    timedOut: v.boolean(),
+    /** Who of Hawser sent the signal that ended it, where one did. */
+    killedBy: v.optional(v.picklist(['request', 'timeout', 'disconnect', 'shutdown'])),
+    rusage,
+    startedAtUs: count,
+    durationUs: count,
+    stdout: streamCount,
+    stderr: streamCount,
+    /** The counts are final: nobody holds the output any more. Else `Closed` follows. */
+    outputComplete: v.boolean(),
+    /** Processes of the session that outlived the leader, where that is known. */
+    survivors: v.optional(count),
+  }),
+  Closed: v.object({ stdout: streamCount, stderr: streamCount }),
+  StdinClosed: v.object({
+    /** Bytes of stdin that the kernel took before the child's end was closed. */
+    bytes: count,
+    errno: v.string(),
+  }),
+  Resize: v.object(terminalSize),
+  Signal: v.object({ signal: v.string(), target: v.optional(signalTarget) }),
+  Rlimits: v.object({ set: v.optional(v.array(rlimit)) }),
+  RlimitsReply: v.object({ re: count, rlimits: v.array(rlimit) }),
+  Info: v.object({}),
+  InfoReply: v.object({
+    re: count,
+    agentVersion: v.string(),
+    pid: uint32,
+    uptimeMs: count,
+    sessionsRunning: count,
+    sessionsMax: count,
+    sessionsStarted: count,
+    launchesPending: count,
+    spoolBytes: count,
+    spoolBudgetBytes: count,
+    lines: v.array(
+      v.object({ name: v.string(), kind: v.string(), bytesIn: count, bytesOut: count, framesIn: count, framesOut: count, skippedBytes: count, skips: count }),
+    ),
+    system: v.object({ hostname: v.string(), release: v.string(), arch: v.string(), node: v.string() }),
+  }),
+  Done: v.object({ re: count }),
+  Failure: v.object({ re: v.optional(count), ...failure }),
+} as const satisfies Record<MessageFrameName | MapLinkFrameName, v.GenericSchema>;
+
+export type PayloadName = keyof typeof payloadSchemas;
+export type Payload<N extends PayloadName> = v.InferOutput<(typeof payloadSchemas)[N]>;
+
+export type Text = string | Uint8Array;
+export type ExecRequest = Payload<'ExecRequest'>;
+export type ExitRecord = Payload<'Exited'>;
+export type SignalTarget = v.InferOutput<typeof signalTarget>;
+export type Rlimit = v.InferOutput<typeof rlimit>;
+export type StreamCount = v.InferOutput<typeof streamCount>;
+export type TerminalSize = Payload<'Resize'>;
