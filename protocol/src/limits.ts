@@ -7,8 +7,10 @@ export const defaultLimits = {
   frameBytesMax: 4 * 1024 * 1024,
   /** Largest payload before the handshake is done: nobody has said who they are. */
   greetingBytesMax: 16 * 1024,
-  /** Credit a receiver gives each stream in advance, bytes. */
+  /** Credit that the host gives each stream in advance, bytes. */
   windowBytes: 1024 * 1024,
+  /** Credit that the agent gives each stdin in advance, bytes; a child that reads quickly gets more, up to `windowBytes`. */
+  stdinWindowBytes: 32 * 1024,
   /** Messages that may wait for the other side's acknowledgement. */
   unackedMessagesMax: 16_384,
   /** Bytes of messages that may wait for acknowledgement. */
@@ -41,7 +43,7 @@ export const defaultLimits = {
   /** Memory of one output stream's spool, bytes. */
   spoolBytesMax: 1024 * 1024,
   /** Memory of all spools of one process together, bytes. */
-  spoolBudgetBytes: 24 * 1024 * 1024,
+  spoolBudgetBytes: 16 * 1024 * 1024,
 } as const;
 
 export type Limits = { readonly [K in keyof typeof defaultLimits]: number };

@@ -1,7 +1,7 @@
 import { HawserError } from '../errors.js';
 import type { DataFrameName, MessageFrameName } from '../frames/frame-types.js';
 import { frameTypeName, frameTypes } from '../frames/frame-types.js';
-import { encodeFrame, frameFlags } from '../frames/header.js';
+import { encodeFrame, frameFlags, readOffset, writeOffset } from '../frames/header.js';
 import type { Frame } from '../frames/header.js';
 import type { Limits } from '../limits.js';
 import type { MessageCodec } from '../messages/codec.js';
@@ -319,11 +319,14 @@ export class Connection implements PortClient {
   }
 
   #credit(frame: Frame): void {
-    const type = frame.payload[0] ?? 0;
-    const stream = this.#channels.get(frame.channel)?.sending(type);
+    if (frame.payload.length < creditPayloadBytes) {
+      this.#violation(`Credit with a payload of ${frame.payload.length} bytes`);
+      return;
+    }
+    const stream = this.#channels.get(frame.channel)?.sending(frame.payload[0] as number);
     if (stream === undefined) return; // of a stream that is done with: repeats are harmless
     const finished = (frame.flags & frameFlags.FIN) !== 0;
-    if (!stream.credit(frame.offset, finished)) {
+    if (!stream.credit(frame.offset, readOffset(frame.payload, 1), finished)) {
       this.#violation(`Credit ${frame.offset} on channel ${frame.channel} is for bytes that were never sent`);
     }
   }
@@ -420,7 +423,9 @@ export class Connection implements PortClient {
     const stream = this.#credits.shift();
     if (stream === undefined) return undefined;
     stream.queued = false;
-    const payload = Uint8Array.of(stream.typeId);
+    const payload = new Uint8Array(creditPayloadBytes);
+    payload[0] = stream.typeId;
+    writeOffset(payload, 1, stream.consumedBytes);
     return this.#encodeLink('Credit', stream.channel, stream.takeLimit(), payload, stream.finished ? frameFlags.FIN : 0);
   }
 
@@ -476,6 +481,9 @@ export class Connection implements PortClient {
 }
 
 const nothing = new Uint8Array(0);
+
+/** A `Credit`'s payload: the stream's frame type, and the consumed position. */
+const creditPayloadBytes = 9;
 
 /** One session's handle on a connection: its messages and its streams. */
 export class Channel {

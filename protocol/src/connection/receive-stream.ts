@@ -27,11 +27,12 @@ export interface CreditSender {
 export class ReceiveStream {
   readonly channel: number;
   readonly typeId: number;
-  readonly window: number;
   /** In the connection's list of streams whose credit is to be sent. */
   queued = false;
   readonly #owner: CreditSender;
   readonly #sink: StreamSink;
+  /** How far beyond the consumed position the sender may go, bytes. */
+  #window: number;
   #received = 0;
   #consumed = 0;
   #limitSent: number;
@@ -41,9 +42,17 @@ export class ReceiveStream {
     this.#owner = owner;
     this.channel = options.channel;
     this.typeId = frameTypes[options.type].id;
-    this.window = options.window;
+    this.#window = options.window;
     this.#sink = options.sink;
     this.#limitSent = options.window;
+  }
+
+  get window(): number {
+    return this.#window;
+  }
+
+  get consumedBytes(): number {
+    return this.#consumed;
   }
 
   /** Bytes that came, dropped ones included. */
@@ -62,7 +71,7 @@ export class ReceiveStream {
 
   /** The limit to tell the sender; from then on it counts as told. */
   takeLimit(): number {
-    this.#limitSent = Math.max(this.#limitSent, this.#consumed + this.window);
+    this.#limitSent = Math.max(this.#limitSent, this.#consumed + this.#window);
     return this.#limitSent;
   }
 
@@ -89,8 +98,13 @@ export class ReceiveStream {
   consume(bytes: number): void {
     this.#consumed += bytes;
     if (this.#settle()) return;
-    const due = this.#consumed + this.window - this.#limitSent;
-    if (due >= this.window / 2) this.#owner.creditDue(this, true);
+    const due = this.#consumed + this.#window - this.#limitSent;
+    if (due >= this.#window / 2) this.#owner.creditDue(this, true);
+  }
+
+  /** A receiver that is quick may let the sender go further ahead. What was granted is not taken back. */
+  widen(windowBytes: number): void {
+    if (windowBytes > this.#window) this.#window = windowBytes;
   }
 
   #gap(to: number): void {

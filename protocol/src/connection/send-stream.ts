@@ -26,7 +26,6 @@ export class SendStream {
   /** In the connection's list of streams that have something to send. */
   queued = false;
   readonly #owner: StreamOwner;
-  readonly #window: number;
   readonly #onRoom: () => void;
   readonly #frame: Frame;
   #sent: number;
@@ -44,7 +43,6 @@ export class SendStream {
     this.#owner = owner;
     this.channel = options.channel;
     this.spool = options.spool;
-    this.#window = options.window;
     this.#onRoom = options.onRoom;
     this.#sent = 0;
     this.#limit = options.window;
@@ -91,8 +89,8 @@ export class SendStream {
 
   ready(): boolean {
     const end = this.spool.end;
-    if (this.#sent < end) return this.#sent < this.#limit && this.#state !== 'consumed';
-    return this.#state === 'ended';
+    if (this.#state === 'consumed') return false;
+    return this.#sent < end ? this.#sent < this.#limit : this.#state === 'ended';
   }
 
   /** The next frame of at most `bytesMax`, to be sent now; call only when `ready`. The object is reused. */
@@ -112,27 +110,34 @@ export class SendStream {
   }
 
   /**
-   * The receiver's credit: an absolute limit, so repeats and disorder do no harm.
+   * The receiver's credit, in absolute positions, so that repeats and disorder do no harm.
    *
-   * @param finished the receiver has consumed everything up to the end.
-   * @returns false when the credit is nonsense: it says that bytes were consumed that were never sent.
+   * @param limit the position that must not be passed.
+   * @param consumed everything before it may be forgotten.
+   * @param finished everything up to the end was consumed.
+   * @returns false when that is nonsense: it speaks of bytes that were never sent.
    */
-  credit(limit: number, finished: boolean): boolean {
-    const consumed = finished ? this.#sent : limit - this.#window;
-    if (consumed > this.#sent || (finished && this.#state !== 'fin_sent' && this.#state !== 'consumed')) return false;
+  credit(limit: number, consumed: number, finished: boolean): boolean {
+    if (consumed > this.#sent || limit < consumed) return false;
+    if (finished && this.#state !== 'fin_sent' && this.#state !== 'consumed') return false;
     if (limit > this.#limit) this.#limit = limit;
-    if (finished) this.#state = 'consumed';
     const before = this.spool.bytes;
     this.spool.free(consumed);
-    if (finished) this.spool.close();
-    if (this.ready()) this.#owner.streamReady(this);
-    if (this.spool.bytes < before || finished) this.#onRoom();
+    if (finished) {
+      this.#state = 'consumed';
+      this.spool.close();
+    } else if (this.ready()) {
+      this.#owner.streamReady(this);
+    }
+    if (finished || this.spool.bytes < before) this.#onRoom();
     return true;
   }
 
   /** The connection or its channel is gone: nothing will be sent or asked for again. */
   abandon(): void {
+    if (this.#state === 'consumed') return;
     this.#state = 'consumed';
+    this.#sent = this.spool.end;
     this.spool.close();
   }
 }

@@ -1,0 +1,201 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { arch, hostname, release } from 'node:os';
+import type { Connection, Limits, Message } from '@hawser/protocol';
+import { defaultLimits, HawserError, MessageCodec, SpoolBudget } from '@hawser/protocol';
+import { AgentLine } from './agent-line.js';
+import { systemClock } from './clock.js';
+import type { Config } from './config.js';
+import type { Log } from './log.js';
+import { Launcher } from './processes/launcher.js';
+import { OrphanReaper } from './processes/orphan-reaper.js';
+import { Poller } from './processes/poller.js';
+import { Users } from './processes/users.js';
+import { Sessions } from './sessions/sessions.js';
+import type { Transport } from './transports/transport.js';
+import { openTransport } from './transports/transport.js';
+import { agentVersion } from './version.js';
+
+/** What this build can do beyond running commands, as `Welcome` lists it. */
+const features = ['exec', 'terminal', 'rlimits', 'info'] as const;
+
+/** How long the exits of a shutdown may take to leave, for a host that does not read. */
+const flushMsMax = 2_000;
+
+/** The guest's end: serves every line that it was configured with. */
+export class Agent {
+  readonly #config: Config;
+  readonly #log: Log;
+  readonly #limits: Limits;
+  readonly #budget: SpoolBudget;
+  readonly #codec: MessageCodec;
+  readonly #bootId = randomBytes(8).toString('hex');
+  readonly #poller: Poller;
+  readonly #launcher: Launcher;
+  readonly #sessions: Sessions;
+  readonly #reaper: OrphanReaper;
+  readonly #transports: Transport[] = [];
+  readonly #lines = new Set<AgentLine>();
+  readonly #startedAt = performance.now();
+  #onIdle: (() => void) | undefined;
+
+  constructor(config: Config, log: Log) {
+    this.#config = config;
+    this.#log = log;
+    this.#limits = {
+      ...defaultLimits,
+      windowBytes: config.windowBytes,
+      spoolBytesMax: config.spoolBytesMax,
+      spoolBudgetBytes: config.spoolBudgetBytes,
+      heartbeatIntervalMs: config.heartbeatIntervalMs,
+      heartbeatTimeoutMs: config.heartbeatTimeoutMs,
+    };
+    this.#budget = new SpoolBudget(config.spoolBudgetBytes);
+    this.#codec = new MessageCodec(this.#limits);
+    this.#poller = Poller.open();
+    this.#launcher = new Launcher(this.#poller);
+    this.#sessions = new Sessions({
+      services: { poller: this.#poller, launcher: this.#launcher, limits: this.#limits, clock: systemClock },
+      context: { users: new Users(), environment: ownEnvironment(), uid: process.getuid?.() ?? 0 },
+      sessionsMax: config.sessionsMax,
+      bootId: this.#bootId,
+    });
+    this.#reaper = new OrphanReaper((pid) => this.#sessions.isLeader(pid));
+  }
+
+  /**
+   * Opens every transport.
+   *
+   * @param onUseless called when the last line is gone for good: only `stdio:` can be.
+   * @throws HawserError `line_open_failed`, `invalid_config`; the agent is closed then.
+   */
+  async start(onUseless: () => void): Promise<void> {
+    if (this.#config.reapOrphans ?? process.pid === 1) this.#reaper.start();
+    try {
+      for (const spec of this.#config.listen) {
+        const options = { poller: this.#poller, vsockAllowLoopback: this.#config.vsockAllowLoopback };
+        const transport = openTransport(spec, options);
+        this.#transports.push(transport);
+        await transport.start(
+          (line) => this.#opened(new AgentLine(line, this.#lineOptions(onUseless))),
+          (error) => this.#log.error({ transport: spec, code: error.code, reason: error.message }, 'a transport failed'),
+        );
+        this.#log.info({ transport: transport.name }, 'listening');
+      }
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** Ends in order: no new lines, sessions get their kill signal and then KILL, their exits leave, then the lines close. */
+  async shutdown(): Promise<void> {
+    for (const transport of this.#transports) if (isListening(transport)) transport.close();
+    await this.#sessions.terminateAll('shutdown');
+    const closed = new Promise<void>((resolve) => (this.#onIdle = resolve));
+    for (const line of this.#lines) line.close(new HawserError('connection_closed', 'the agent is shutting down'));
+    if (this.#lines.size > 0) await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, flushMsMax))]);
+    this.close();
+  }
+
+  /** Ends at once. */
+  close(): void {
+    this.#reaper.stop();
+    for (const transport of this.#transports) transport.close();
+    this.#poller.close();
+  }
+
+  #lineOptions(onUseless: () => void): ConstructorParameters<typeof AgentLine>[1] {
+    return {
+      identity: {
+        agentVersion,
+        bootId: this.#bootId,
+        bootEpoch: 0,
+        features,
+        sessionsMax: this.#config.sessionsMax,
+      },
+      limits: this.#limits,
+      codec: this.#codec,
+      clock: systemClock,
+      budget: this.#budget,
+      token: this.#config.token,
+      log: this.#log,
+      request: (connection, channel, message) => this.#request(connection, channel, message),
+      closed: (line) => {
+        this.#lines.delete(line);
+        if (this.#lines.size === 0) this.#onIdle?.();
+        if (line.kind === 'stdio' && this.#config.listen.length === 1) onUseless();
+      },
+    };
+  }
+
+  #opened(line: AgentLine): void {
+    this.#lines.add(line);
+    line.start();
+  }
+
+  #request(connection: Connection, channel: number, message: Message): void {
+    switch (message.name) {
+      case 'ExecRequest':
+        this.#sessions.exec(connection, channel, message);
+        return;
+      case 'Info':
+        connection.send(channel, 'InfoReply', { re: message.number, ...this.#info() });
+        return;
+      case 'Signal':
+      case 'Resize':
+      case 'Rlimits':
+        connection.send(channel, 'Failure', {
+          re: message.number,
+          code: 'session_ended',
+          message: `no session runs on channel ${channel}`,
+        });
+        return;
+      case 'Done':
+      case 'Failure':
+        return; // of a session that is over
+      default:
+        connection.send(channel, 'Failure', {
+          re: message.number,
+          code: 'unsupported',
+          message: `${message.name} is not for an agent`,
+        });
+    }
+  }
+
+  #info(): Omit<Extract<Message, { name: 'InfoReply' }>['body'], 're'> {
+    return {
+      agentVersion,
+      pid: process.pid,
+      uptimeMs: Math.round(performance.now() - this.#startedAt),
+      sessionsRunning: this.#sessions.running,
+      sessionsMax: this.#config.sessionsMax,
+      sessionsStarted: this.#sessions.started,
+      launchesPending: this.#launcher.launchesPending,
+      spoolBytes: this.#budget.bytes,
+      spoolBudgetBytes: this.#budget.bytesMax,
+      lines: [...this.#lines].map((line) => {
+        const { bytesIn, bytesOut, framesIn, framesOut, skippedBytes, skips } = line.counters;
+        return { name: line.name, kind: line.kind, bytesIn, bytesOut, framesIn, framesOut, skippedBytes, skips };
+      }),
+      system: { hostname: hostname(), release: release(), arch: arch(), node: process.version },
+    };
+  }
+}
+
+/** A transport that makes lines of its own accord; the others are one line, which the exits still need. */
+function isListening(transport: Transport): boolean {
+  return transport.listening;
+}
+
+/** The agent's variables as the kernel gave them: bytes, which `process.env` is not. */
+function ownEnvironment(): Buffer[] {
+  const block = readFileSync('/proc/self/environ');
+  const variables: Buffer[] = [];
+  for (let at = 0; at < block.length; ) {
+    const end = block.indexOf(0, at) < 0 ? block.length : block.indexOf(0, at);
+    if (block.includes(0x3d, at)) variables.push(block.subarray(at, end));
+    at = end + 1;
+  }
+  return variables;
+}

@@ -1,0 +1,45 @@
+import { createRequire } from 'node:module';
+import type { Logger } from 'pino';
+
+export const logLevels = ['silent', 'error', 'warn', 'info', 'debug'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+/** Structured records on stderr. Fields never hold env values, stdin or output. */
+export interface Log {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+type RecordLevel = keyof Log;
+
+/**
+ * A log through pino, which is loaded with the first record and not before the agent's start is
+ * over: loading it takes a third of that.
+ */
+export function openLog(level: LogLevel): Log {
+  const threshold = logLevels.indexOf(level);
+  let waiting: [RecordLevel, object, string][] = [];
+  let logger: Logger | undefined;
+  const load = (): void => {
+    if (logger !== undefined) return;
+    const pino = createRequire(import.meta.url)('pino') as typeof import('pino');
+    logger = pino.pino({ level, base: { pid: process.pid } }, pino.destination({ fd: 2, sync: true }));
+    for (const [at, fields, message] of waiting) logger[at](fields, message);
+    waiting = [];
+  };
+  const record =
+    (at: RecordLevel) =>
+    (fields: object, message: string): void => {
+      if (logLevels.indexOf(at) > threshold) return;
+      if (logger !== undefined) {
+        logger[at](fields, message);
+        return;
+      }
+      if (waiting.push([at, fields, message]) > 1) return;
+      setImmediate(load);
+      process.once('exit', load);
+    };
+  return { debug: record('debug'), info: record('info'), warn: record('warn'), error: record('error') };
+}

@@ -1,0 +1,49 @@
+import { HawserError } from '@hawser/protocol';
+import { Agent } from './agent.js';
+import type { Config } from './config.js';
+import { readConfig, systemSources, usage } from './config.js';
+import type { Log } from './log.js';
+import { openLog } from './log.js';
+import { agentVersion } from './version.js';
+
+/** Exit codes: 0 after a shutdown in order, 1 when a line could not be opened, 2 for a wrong configuration. */
+function main(): void {
+  let config: Config | 'help' | 'version';
+  try {
+    config = readConfig(systemSources(process.argv.slice(2)));
+  } catch (error) {
+    process.stderr.write(`hawser-agentd: ${(error as Error).message}\n`);
+    process.exitCode = 2;
+    return;
+  }
+  if (config === 'help') process.stdout.write(usage);
+  else if (config === 'version') process.stdout.write(`${agentVersion}\n`);
+  else run(config, openLog(config.logLevel));
+}
+
+function run(config: Config, log: Log): void {
+  const agent = new Agent(config, log);
+  let ending = false;
+  const end = (why: string): void => {
+    if (ending) return;
+    ending = true;
+    log.info({ why }, 'shutting down');
+    void agent.shutdown().then(() => process.exit(0));
+  };
+  process.on('SIGTERM', () => end('SIGTERM'));
+  process.on('SIGINT', () => end('SIGINT'));
+  process.on('SIGHUP', () => end('SIGHUP'));
+  // One connection's fault must not cost the others theirs.
+  process.on('uncaughtException', (error) => log.error({ error: error.stack }, 'internal error'));
+  process.on('unhandledRejection', (error) => log.error({ error: String(error) }, 'internal error'));
+  agent
+    .start(() => end('the line was closed'))
+    .then(() => log.info({ version: agentVersion, pid: process.pid }, 'ready'))
+    .catch((error: unknown) => {
+      const reason = error instanceof HawserError ? `${error.code}: ${error.message}` : String(error);
+      log.error({ reason }, 'could not start');
+      process.exitCode = 1;
+    });
+}
+
+main();

@@ -1,0 +1,130 @@
+import type { ExecRequest, Text } from '@hawser/protocol';
+import { HawserError } from '@hawser/protocol';
+import type { LaunchRequest } from '../processes/launch-request.js';
+import type { WindowSize } from '../processes/pseudo-terminal.js';
+import { resourceLimit } from '../processes/rlimits.js';
+import { signalNumber } from '../processes/signals.js';
+import type { User, Users } from '../processes/users.js';
+
+/** Everything that an exec request asks for, checked, in the launcher's terms. */
+export interface ExecPlan {
+  /** Without `stdio`, which is known when the terminal is. */
+  readonly launch: Omit<LaunchRequest, 'stdio'>;
+  readonly terminal: WindowSize | undefined;
+  readonly stdin: 'pipe' | 'null';
+  readonly timeoutMs: number | undefined;
+  readonly killSignal: number;
+  readonly killGraceMs: number;
+}
+
+const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const defaultKillGraceMs = 5_000;
+const timeoutMsMax = 2 ** 31 - 1;
+
+export interface ExecPlanContext {
+  readonly users: Users;
+  /** The agent's own variables, `NAME=value`, as bytes. */
+  readonly environment: readonly Buffer[];
+  /** The user that the agent runs as. */
+  readonly uid: number;
+}
+
+/** @throws HawserError that names the field, its value and what is wrong with it. */
+export function planExec(request: ExecRequest, context: ExecPlanContext): ExecPlan {
+  refuseUnsupported(request);
+  const user = context.users.lookup(request.user ?? String(context.uid));
+  const cmd = toBytes(request.cmd);
+  if (cmd.length === 0) throw new HawserError('not_found', 'cmd is empty', { stage: 'lookup' });
+  const env = environmentOf(request, context, user);
+  const launch: Omit<LaunchRequest, 'stdio'> = {
+    candidates: candidatesOf(cmd, env),
+    argv: [cmd, ...(request.args ?? []).map(toBytes)],
+    env: [...env.values()],
+    rlimits: (request.rlimits ?? []).map(({ resource, soft, hard }) => resourceLimit(resource, soft, hard)),
+    noNewPrivileges: request.noNewPrivileges ?? false,
+    ...(request.cwd !== undefined && { cwd: toBytes(request.cwd) }),
+    ...(request.user !== undefined && { credentials: user }),
+    ...(request.umask !== undefined && { umask: inRange('umask', request.umask, 0, 0o777) }),
+    ...(request.nice !== undefined && { nice: inRange('nice', request.nice, -20, 19) }),
+    ...(request.oomScoreAdj !== undefined && { oomScoreAdj: inRange('oomScoreAdj', request.oomScoreAdj, -1000, 1000) }),
+  };
+  return {
+    launch,
+    terminal: request.tty,
+    stdin: request.stdin ?? 'pipe',
+    timeoutMs: request.timeoutMs === undefined ? undefined : inRange('timeoutMs', request.timeoutMs, 1, timeoutMsMax),
+    killSignal: signalNumber(request.killSignal ?? 'SIGTERM'),
+    killGraceMs: inRange('killGraceMs', request.killGraceMs ?? defaultKillGraceMs, 0, timeoutMsMax),
+  };
+}
+
+/** What a later generation's agent does. Refused by name, so that nothing is silently left out. */
+function refuseUnsupported(request: ExecRequest): void {
+  const refused: [string, boolean][] = [
+    ['cgroup', request.cgroup !== undefined],
+    ['detached', request.detached === true],
+    ['onDisconnect', request.onDisconnect !== undefined],
+    ['historyBytes', request.historyBytes !== undefined],
+    ['whenFull dropOldest', request.whenFull === 'dropOldest'],
+    ['key', request.key !== undefined],
+  ];
+  for (const [name, asked] of refused) {
+    if (asked) throw new HawserError('unsupported', `this agent does not support ${name}`, { stage: 'validate' });
+  }
+}
+
+function inRange(name: string, value: number, min: number, max: number): number {
+  if (value >= min && value <= max) return value;
+  throw new HawserError('invalid_argument', `${name} ${value} is not from ${min} to ${max}`, { stage: 'validate' });
+}
+
+/** By name, in order of first mention; a later entry replaces an earlier one's value. */
+function environmentOf(request: ExecRequest, context: ExecPlanContext, user: User): Map<string, Buffer> {
+  const entries = new Map<string, Buffer>();
+  const base = request.inheritEnv === true ? context.environment : defaultEnvironment(user, request.tty !== undefined);
+  for (const entry of base) entries.set(nameOf(entry), entry);
+  for (const given of request.env ?? []) {
+    const entry = toBytes(given);
+    const name = nameOf(entry);
+    if (name === '' || entry.includes(0)) {
+      throw new HawserError('invalid_env', `env entry ${JSON.stringify(shown(entry))} is not NAME=value`, { stage: 'validate' });
+    }
+    entries.set(name, entry);
+  }
+  return entries;
+}
+
+function defaultEnvironment(user: User, terminal: boolean): Buffer[] {
+  const variables = [`PATH=${defaultPath}`, `HOME=${user.home}`, `SHELL=${user.shell}`];
+  if (user.name !== undefined) variables.push(`USER=${user.name}`, `LOGNAME=${user.name}`);
+  if (terminal) variables.push('TERM=xterm-256color');
+  return variables.map((variable) => Buffer.from(variable));
+}
+
+const equals = 0x3d;
+const slash = 0x2f;
+
+/** The bytes before `=`, one character each; empty for what is no `NAME=value`. */
+function nameOf(entry: Buffer): string {
+  const end = entry.indexOf(equals);
+  return end < 0 ? '' : entry.toString('latin1', 0, end);
+}
+
+/** What an error may say of a variable: its name, never its value. */
+function shown(entry: Buffer): string {
+  const end = entry.indexOf(equals);
+  return end < 0 ? `${entry.toString('utf8', 0, 64)} (no "=")` : `${entry.toString('utf8', 0, Math.min(end, 64))}=…`;
+}
+
+/** The paths at which the command may be, as execvp(3) tries them, in the PATH that the command gets. */
+function candidatesOf(cmd: Buffer, env: Map<string, Buffer>): Buffer[] {
+  if (cmd.includes(slash)) return [cmd];
+  const variable = env.get('PATH');
+  const path = variable === undefined ? defaultPath : variable.toString('latin1', variable.indexOf(equals) + 1);
+  const tail = cmd.toString('latin1');
+  return path.split(':').map((folder) => Buffer.from(folder === '' ? `./${tail}` : `${folder}/${tail}`, 'latin1'));
+}
+
+function toBytes(text: Text): Buffer {
+  return typeof text === 'string' ? Buffer.from(text) : Buffer.from(text.buffer, text.byteOffset, text.byteLength);
+}

@@ -1,0 +1,129 @@
+import type { ReceiveStream, Spool, StreamSink } from '@hawser/protocol';
+import { EAGAIN, EINTR, errnoName } from '../ffi/errno.js';
+import * as native from '../ffi/native.js';
+import type { Poller, Watch } from '../processes/poller.js';
+import { POLL_OUT } from '../processes/poller.js';
+
+export interface InputPumpOptions {
+  readonly poller: Poller;
+  /** The pipe's write end, or the terminal's master. */
+  readonly fd: number;
+  /** Takes what the child does not read yet; within the credit given, so bounded. */
+  readonly spool: Spool;
+  /** How far the sender may get ahead of a child that reads quickly, bytes. */
+  readonly windowBytesMax: number;
+  /** Everything was written, and there is no more: closes the pipe, or says end-of-file to the terminal. */
+  onEnd(lastByte: number | undefined): void;
+  /** The child closed its end: nothing more can be written. Once. */
+  onBroken(bytes: number, errno: string): void;
+}
+
+/** Writes a session's stdin to the child, as the child takes it. */
+export class InputPump implements StreamSink {
+  readonly #options: InputPumpOptions;
+  #watch: Watch | undefined;
+  #stream: ReceiveStream | undefined;
+  #lastByte: number | undefined;
+  #written = 0;
+  /** `ending`: the host has said the last; it is written when the spool is empty. */
+  #state: 'open' | 'ending' | 'closed' = 'open';
+
+  constructor(options: InputPumpOptions) {
+    this.#options = options;
+  }
+
+  /** The stream that feeds this; it gets its credit from here. */
+  attach(stream: ReceiveStream): void {
+    this.#stream = stream;
+  }
+
+  data(bytes: Uint8Array): boolean {
+    this.#lastByte = bytes[bytes.length - 1];
+    if (this.#state !== 'open') {
+      this.#stream?.consume(bytes.length);
+      return true;
+    }
+    const { spool } = this.#options;
+    let taken = 0;
+    if (spool.bytes === 0) {
+      taken = this.#write(bytes);
+      if (taken === bytes.length) this.#widen();
+      if (this.#broken) this.#stream?.consume(bytes.length - taken);
+    }
+    if (taken < bytes.length && !this.#broken) {
+      spool.reserve(bytes.length - taken);
+      spool.write(bytes.subarray(taken));
+      this.#awaitRoom();
+    }
+    return true;
+  }
+
+  end(): void {
+    if (this.#state !== 'open') return;
+    this.#state = 'ending';
+    if (this.#options.spool.bytes === 0) this.#finish();
+  }
+
+  gap(_from: number, _to: number): void {
+    // A host does not drop stdin.
+  }
+
+  /** Writes no more and gives the sender credit for whatever still comes. */
+  stop(): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    this.#watch?.stop();
+    const { spool } = this.#options;
+    if (spool.bytes > 0) this.#stream?.consume(spool.bytes);
+    spool.close();
+  }
+
+  get #broken(): boolean {
+    return this.#state === 'closed';
+  }
+
+  #awaitRoom(): void {
+    if (this.#watch === undefined) this.#watch = this.#options.poller.watch(this.#options.fd, POLL_OUT, () => this.#turn());
+    else this.#watch.setInterest(POLL_OUT);
+  }
+
+  #turn(): void {
+    const { spool } = this.#options;
+    while (spool.bytes > 0 && !this.#broken) {
+      const part = spool.view(spool.start, spool.bytes);
+      const taken = this.#write(part);
+      if (this.#broken) return;
+      spool.free(spool.start + taken);
+      if (taken < part.length) return;
+    }
+    this.#watch?.setInterest(0);
+    if (this.#state === 'ending') this.#finish();
+  }
+
+  /** @returns the bytes that the kernel took. */
+  #write(bytes: Uint8Array): number {
+    const result = native.write2(this.#options.fd, bytes, 0, bytes.length, null, 0, 0);
+    if (result >= 0) {
+      this.#written += result;
+      this.#stream?.consume(result);
+      return result;
+    }
+    if (result === -EAGAIN || result === -EINTR) return 0;
+    this.stop();
+    this.#options.onBroken(this.#written, errnoName(result));
+    return 0;
+  }
+
+  /** A child that takes everything at once may be sent more at once. */
+  #widen(): void {
+    const stream = this.#stream;
+    if (stream !== undefined) stream.widen(Math.min(stream.window * 2, this.#options.windowBytesMax));
+  }
+
+  #finish(): void {
+    this.#state = 'closed';
+    this.#watch?.stop();
+    this.#options.spool.close();
+    this.#options.onEnd(this.#lastByte);
+  }
+}

@@ -1,0 +1,103 @@
+import type { Clock, Connection, Limits, Message } from '@hawser/protocol';
+import { HawserError } from '@hawser/protocol';
+import type { Launcher } from '../processes/launcher.js';
+import type { Poller } from '../processes/poller.js';
+import type { ExecPlanContext } from './exec-plan.js';
+import { planExec } from './exec-plan.js';
+import type { KillReason } from './exec-session.js';
+import { ExecSession } from './exec-session.js';
+
+/** What a session needs of the agent. */
+export interface SessionServices {
+  readonly poller: Poller;
+  readonly launcher: Launcher;
+  readonly limits: Limits;
+  readonly clock: Clock;
+  /** The leader is dead and was waited for. */
+  leaderReaped(session: ExecSession): void;
+}
+
+export interface SessionsOptions {
+  readonly services: Omit<SessionServices, 'leaderReaped'>;
+  readonly context: ExecPlanContext;
+  readonly sessionsMax: number;
+  /** Prefix of the session ids; another one for every boot. */
+  readonly bootId: string;
+}
+
+/** All sessions whose leader was not waited for yet, by pid. */
+export class Sessions {
+  readonly #options: SessionsOptions;
+  readonly #services: SessionServices;
+  readonly #byPid = new Map<number, ExecSession>();
+  #started = 0;
+  #onAllReaped: (() => void) | undefined;
+
+  constructor(options: SessionsOptions) {
+    this.#options = options;
+    this.#services = { ...options.services, leaderReaped: (session) => this.#reaped(session) };
+  }
+
+  get running(): number {
+    return this.#byPid.size;
+  }
+
+  /** Sessions started since the agent was. */
+  get started(): number {
+    return this.#started;
+  }
+
+  /** The pid is a session's leader, which its session waits for. */
+  isLeader(pid: number): boolean {
+    return this.#byPid.has(pid);
+  }
+
+  /** Starts what the request asks for; a refusal goes back as `ExecFailed`. */
+  exec(connection: Connection, channelNumber: number, message: Message & { name: 'ExecRequest' }): void {
+    try {
+      this.#assertRoom();
+      const plan = planExec(message.body, this.#options.context);
+      this.#start(connection, channelNumber, plan);
+    } catch (error) {
+      if (!(error instanceof HawserError)) throw error;
+      connection.send(channelNumber, 'ExecFailed', {
+        code: error.code,
+        message: error.message,
+        stage: error.stage ?? 'validate',
+        errno: error.errno,
+      });
+    }
+  }
+
+  #assertRoom(): void {
+    const { sessionsMax } = this.#options;
+    if (this.#byPid.size < sessionsMax) return;
+    throw new HawserError('too_many_sessions', `${this.#byPid.size} sessions are running (sessionsMax ${sessionsMax})`);
+  }
+
+  #start(connection: Connection, channelNumber: number, plan: ReturnType<typeof planExec>): void {
+    let session: ExecSession | undefined;
+    const channel = connection.openChannel(channelNumber, {
+      message: (message) => session?.message(message),
+      closed: (error) => session?.closed(error),
+    });
+    try {
+      session = new ExecSession(this.#services, `${this.#options.bootId}-${++this.#started}`, channel, plan);
+    } catch (error) {
+      channel.release();
+      throw error;
+    }
+    this.#byPid.set(session.pid, session);
+  }
+
+  /** Ends every session. @returns when all leaders are dead and waited for. */
+  async terminateAll(reason: KillReason): Promise<void> {
+    for (const session of this.#byPid.values()) session.terminate(reason);
+    if (this.#byPid.size > 0) await new Promise<void>((resolve) => (this.#onAllReaped = resolve));
+  }
+
+  #reaped(session: ExecSession): void {
+    this.#byPid.delete(session.pid);
+    if (this.#byPid.size === 0) this.#onAllReaped?.();
+  }
+}
