@@ -1,0 +1,55 @@
+import { decimals, ratio, table } from '../report.mjs';
+import { median, nsToMs } from '../stats.mjs';
+
+/** A hundred execs of /bin/true at once, and what the C loop needs for as many. */
+export async function atOnce({ lineup, quick }) {
+  const rounds = quick ? 7 : 25;
+  const host = lineup.host((await lineup.agent()).line);
+  const childProcess = lineup.childProcess();
+  const cPipes = lineup.cPipes();
+
+  const hundred =
+    (contestant, run = 'exec') =>
+    () =>
+      contestant.ask({ run, count: 100 });
+  const contestants = {
+    Hawser: hundred(host),
+    child_process: hundred(childProcess),
+    'C posix_spawn, at once': hundred(cPipes),
+    'C posix_spawn, one by one': hundred(cPipes, 'loop'),
+  };
+  const times = Object.fromEntries(Object.keys(contestants).map((name) => [name, []]));
+  for (let round = -2; round < rounds; round++) {
+    for (const [name, run] of Object.entries(contestants)) {
+      const ns = await run();
+      if (round >= 0) times[name].push(nsToMs(ns));
+    }
+  }
+
+  const medians = Object.fromEntries(Object.entries(times).map(([name, values]) => [name, median(values)]));
+  const rows = Object.entries(times).map(([name, values]) => [
+    name,
+    ...[Math.min(...values), medians[name], Math.max(...values)].map((ms) => decimals(ms, 1)),
+    name === 'Hawser' ? '' : ratio(medians.Hawser / medians[name]),
+  ]);
+  return {
+    data: { rounds, medians },
+    tables: [
+      table(
+        `100 execs, ms until the last is done, ${rounds} rounds, interleaved`,
+        ['', 'lowest', 'median', 'highest', 'Hawser / it'],
+        rows,
+      ),
+    ],
+    targets: [
+      {
+        what: '100 concurrent execs',
+        target: '0.3 x child_process (then 0.2)',
+        limit: 0.3,
+        value: medians.Hawser / medians.child_process,
+        unit: 'x',
+        peer: '0.25',
+      },
+    ],
+  };
+}
