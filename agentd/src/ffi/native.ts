@@ -130,6 +130,9 @@ export const dup3 = library.func('int32_t hawser_dup3(int32_t from, int32_t to)'
   to: number,
 ) => number;
 
+/** The same open file under another number, close-on-exec. */
+export const duplicate = library.func('int32_t hawser_duplicate(int32_t fd)') as (fd: number) => number;
+
 /** The capacity of a pipe, after setting it where `bytes` is not 0. */
 export const pipeCapacity = library.func('int32_t hawser_pipe_capacity(int32_t fd, int32_t bytes)') as (
   fd: number,

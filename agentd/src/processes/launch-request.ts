@@ -9,7 +9,7 @@ export interface LaunchRequest {
   /** `NAME=value`. */
   readonly env: readonly Buffer[];
   readonly cwd?: Buffer;
-  readonly stdio: { readonly kind: 'pipes'; readonly stdin: 'pipe' | 'null' } | { readonly kind: 'terminal'; readonly slavePath: string };
+  readonly stdio: LaunchStdio;
   readonly rlimits: readonly ResourceLimit[];
   /** The nice value itself, not a difference. */
   readonly nice?: number;
@@ -21,6 +21,11 @@ export interface LaunchRequest {
   /** A descriptor of a `cgroup.procs`, open for writing; stays the caller's. */
   readonly cgroupFd?: number;
 }
+
+/** `stdin: 'null'` is /dev/null, also beside a terminal: an end that no change of the terminal's mode undoes. */
+export type LaunchStdio =
+  | { readonly kind: 'pipes'; readonly stdin: 'pipe' | 'null' }
+  | { readonly kind: 'terminal'; readonly stdin?: 'pipe' | 'null'; readonly slavePath: string };
 
 export interface Credentials {
   readonly uid: number;

@@ -11,7 +11,6 @@ export const POLL_HUP = 16;
 const controlAdd = 1;
 const controlDelete = 2;
 const controlModify = 3;
-const generationMask = 0xffffffff;
 
 /**
  * The event loop's eye on raw descriptors: pipes, pidfds, terminals, serial ports, vsock.
@@ -99,7 +98,7 @@ export class Poller {
       native.epollControl(this.#epoll, controlDelete, watch.fd, 0, 0);
       return;
     }
-    if (before === 0) watch.generation = this.#generation = (this.#generation + 1) & generationMask;
+    if (before === 0) watch.generation = this.#generation = (this.#generation + 1) >>> 0;
     let result = native.epollControl(this.#epoll, before === 0 ? controlAdd : controlModify, watch.fd, after, watch.generation);
     // Another watch of this descriptor was left there; this one takes its place.
     if (result === -EEXIST) result = native.epollControl(this.#epoll, controlModify, watch.fd, after, watch.generation);
@@ -124,7 +123,7 @@ export class Poller {
       // A callback before this one may have stopped the watch, or closed the descriptor and have
       // watched another under its number: then the generations differ.
       const watch = this.#watches[events[at] as number];
-      if (watch === undefined || watch.generation >>> 0 !== events[at + 1]) continue;
+      if (watch === undefined || watch.generation !== events[at + 1]) continue;
       watch.deliver(events[at + 2] as number);
     }
   }

@@ -47,16 +47,22 @@ export function limitName(resource: number): string {
   return names[resource] ?? `limit ${resource}`;
 }
 
+/** A limit's value as a request has it. */
+export type LimitValue = number | bigint | 'unlimited';
+
 /** Checks one limit of a request. `soft` alone means both. */
-export function resourceLimit(name: string, soft: bigint, hard: bigint = soft): ResourceLimit {
-  const resource = limitNumber(name);
-  for (const value of [soft, hard]) {
-    if (value < 0n || value > limitInfinity) {
-      throw new HawserError('invalid_limit', `limit ${name} of ${value} is outside 0 to 2^64 - 1`);
-    }
+export function resourceLimit(name: string, soft: LimitValue, hard: LimitValue = soft): ResourceLimit {
+  const limit = { resource: limitNumber(name), soft: limitValue(name, soft), hard: limitValue(name, hard) };
+  if (limit.soft > limit.hard) throw new HawserError('invalid_limit', `limit ${name}: soft ${soft} is above hard ${hard}`);
+  return limit;
+}
+
+function limitValue(name: string, value: LimitValue): bigint {
+  if (value === 'unlimited') return limitInfinity;
+  if (typeof value === 'bigint' ? value >= 0n && value <= limitInfinity : Number.isSafeInteger(value) && value >= 0) {
+    return BigInt(value);
   }
-  if (soft > hard) throw new HawserError('invalid_limit', `limit ${name}: soft ${soft} is above hard ${hard}`);
-  return { resource, soft, hard };
+  throw new HawserError('invalid_limit', `limit ${name} of ${value} is not a whole number from 0 to 2^64 - 1`);
 }
 
 const pair = new BigUint64Array(2);

@@ -1,0 +1,77 @@
+import { HawserError } from '@hawser/protocol';
+import { systemCallError } from '../ffi/errno.js';
+import * as native from '../ffi/native.js';
+import { signalName } from './signals.js';
+
+/** How a process ended. */
+export type ExitStatus = { readonly code: number } | { readonly signal: string; readonly coreDumped: boolean };
+
+/** What the process and the children it waited for used (getrusage(2)). */
+export interface ResourceUsage {
+  readonly userUs: number;
+  readonly systemUs: number;
+  /**
+   * Kibibytes. The kernel counts from before execve, when the child had the agent's memory: it is
+   * never below what the agent had resident at the launch, and says nothing of a smaller command.
+   */
+  readonly maxRssKiB: number;
+  readonly minorFaults: number;
+  readonly majorFaults: number;
+  readonly voluntarySwitches: number;
+  readonly involuntarySwitches: number;
+  /** Of 512 bytes, from and to a disk. */
+  readonly inBlocks: number;
+  readonly outBlocks: number;
+}
+
+export interface WaitResult {
+  readonly status: ExitStatus;
+  readonly usage: ResourceUsage;
+}
+
+/** si_code of a SIGCHLD (sigaction(2)). */
+const exited = 1;
+const killed = 2;
+const dumped = 3;
+
+const out = new BigInt64Array(native.waitOutLength);
+
+/**
+ * Reaps the child behind a pidfd; `null` while it runs. Once only per child: after that the pidfd
+ * gives ECHILD.
+ */
+export function reapPidfd(pidfd: number): WaitResult | null {
+  const result = native.waitPidfd(pidfd, out);
+  if (result === 0) return null;
+  if (result < 0) throw systemCallError('waitid', result, `pidfd ${pidfd}`);
+  return { status: exitStatus(Number(out[0]), Number(out[1])), usage: usageOf(out) };
+}
+
+/** From `si_code` and `si_status`. */
+export function exitStatus(code: number, status: number): ExitStatus {
+  switch (code) {
+    case exited:
+      return { code: status };
+    case killed:
+    case dumped:
+      return { signal: signalName(status), coreDumped: code === dumped };
+    default:
+      // WEXITED gives no other.
+      throw new HawserError('internal', `waitid gave si_code ${code}`);
+  }
+}
+
+/** Positions 2 to 10, as native/process.c fills them. */
+function usageOf(words: BigInt64Array): ResourceUsage {
+  return {
+    userUs: Number(words[2]),
+    systemUs: Number(words[3]),
+    maxRssKiB: Number(words[4]),
+    minorFaults: Number(words[5]),
+    majorFaults: Number(words[6]),
+    voluntarySwitches: Number(words[7]),
+    involuntarySwitches: Number(words[8]),
+    inBlocks: Number(words[9]),
+    outBlocks: Number(words[10]),
+  };
+}

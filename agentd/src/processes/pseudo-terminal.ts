@@ -1,0 +1,141 @@
+import { createRequire } from 'node:module';
+import { HawserError } from '@hawser/protocol';
+import { systemCallError } from '../ffi/errno.js';
+import * as native from '../ffi/native.js';
+
+/**
+ * node-pty's native binding (src/unix/pty.cc) without its JavaScript: it allocates terminals well,
+ * and its streams lose output.
+ */
+interface PtyBinding {
+  open(cols: number, rows: number): { master: number; slave: number; pty: string };
+}
+
+interface PtyLoader {
+  loadNativeModule(name: 'pty'): { module: PtyBinding };
+}
+
+let binding: PtyBinding | undefined;
+
+/** Loaded with the first terminal: a guest without any needs no node-pty. */
+function ptyBinding(): PtyBinding {
+  if (binding !== undefined) return binding;
+  try {
+    // A bundle to CommonJS has no module URL; there, modules are found from the executable.
+    const url: string | undefined = import.meta.url;
+    const require = createRequire(url ?? process.execPath);
+    const loader = require('node-pty/lib/utils.js') as PtyLoader;
+    binding = loader.loadNativeModule('pty').module;
+    return binding;
+  } catch (cause) {
+    throw new HawserError('missing_dependency', `a terminal needs node-pty's native binding, which cannot be loaded: ${String(cause)}`, { cause });
+  }
+}
+
+const newline = 0x0a;
+
+export interface WindowSize {
+  readonly rows: number;
+  readonly cols: number;
+  /** Width and height of the whole window in pixels; 0 where unknown. */
+  readonly xpixel?: number | undefined;
+  readonly ypixel?: number | undefined;
+}
+
+/** The agent's side of one terminal. `masterFd` is non-blocking and close-on-exec. */
+export class PseudoTerminal {
+  readonly masterFd: number;
+  /** e.g. `/dev/pts/3`, for the launcher, whose child opens it. */
+  readonly slavePath: string;
+  #slaveFd: number;
+  #inputFd = -1;
+
+  private constructor(masterFd: number, slaveFd: number, slavePath: string) {
+    this.masterFd = masterFd;
+    this.#slaveFd = slaveFd;
+    this.slavePath = slavePath;
+  }
+
+  /** The master once more, for writing: what is watched for both needs two numbers. Closed with the terminal. */
+  get inputFd(): number {
+    if (this.#inputFd < 0) {
+      this.#inputFd = native.duplicate(this.masterFd);
+      check('fcntl F_DUPFD_CLOEXEC', this.#inputFd, this.slavePath);
+    }
+    return this.#inputFd;
+  }
+
+  /** The size is there before any program can ask for it. */
+  static open(size: WindowSize): PseudoTerminal {
+    const { master, slave, pty } = openPair(size);
+    const terminal = new PseudoTerminal(master, slave, pty);
+    try {
+      check('fcntl', native.setCloexec(master), pty);
+      check('fcntl', native.setCloexec(slave), pty);
+      check('fcntl', native.setNonblock(master), pty);
+      // The binding knows nothing of pixels.
+      terminal.resize(size);
+    } catch (error) {
+      terminal.close();
+      throw error;
+    }
+    return terminal;
+  }
+
+  /** The foreground group is told with SIGWINCH where the size differs. */
+  resize(size: WindowSize): void {
+    const result = native.setWindowSize(this.masterFd, size.cols, size.rows, size.xpixel ?? 0, size.ypixel ?? 0);
+    check('ioctl TIOCSWINSZ', result, this.slavePath);
+  }
+
+  windowSize(): Required<WindowSize> {
+    const out = new Uint16Array(4);
+    check('ioctl TIOCGWINSZ', native.windowSize(this.masterFd, out), this.slavePath);
+    const [cols = 0, rows = 0, xpixel = 0, ypixel = 0] = out;
+    return { rows, cols, xpixel, ypixel };
+  }
+
+  /**
+   * Says end-of-file to a program that reads lines: its VEOF character, which only counts at the
+   * start of a line, so twice after an unfinished one. A terminal that is not in canonical mode has
+   * no end of file (termios(3)).
+   */
+  sendEndOfFile(lastByte: number | undefined): void {
+    const veof = native.terminalEof(this.masterFd);
+    if (veof <= 0) return;
+    const bytes = lastByte === undefined || lastByte === newline ? [veof] : [veof, veof];
+    native.write2(this.masterFd, Uint8Array.from(bytes), 0, bytes.length, null, 0, 0);
+  }
+
+  /**
+   * Lets go of the slave, once the launch is known to have succeeded or failed. A master whose
+   * slave nobody has open reports a hang-up, so until the child has opened it we keep ours.
+   * Idempotent.
+   */
+  releaseSlave(): void {
+    if (this.#slaveFd < 0) return;
+    native.close(this.#slaveFd);
+    this.#slaveFd = -1;
+  }
+
+  /** Closes both ends: whoever is still in the terminal gets SIGHUP. Once only: the number may recur. */
+  close(): void {
+    this.releaseSlave();
+    if (this.#inputFd >= 0) native.close(this.#inputFd);
+    native.close(this.masterFd);
+  }
+}
+
+function openPair(size: WindowSize): { master: number; slave: number; pty: string } {
+  const pty = ptyBinding();
+  try {
+    return pty.open(size.cols, size.rows);
+  } catch (cause) {
+    // openpty(3): no /dev/ptmx, no /dev/pts mounted, or kernel.pty.max reached; the binding does not say.
+    throw new HawserError('launch_failed', `no terminal could be allocated: ${String(cause)}`, { stage: 'terminal', cause });
+  }
+}
+
+function check(name: string, result: number, what: string): void {
+  if (result < 0) throw systemCallError(name, result, what);
+}
