@@ -1,0 +1,138 @@
+import { HawserError } from '@hawser/protocol';
+import { connect } from '../index.js';
+import { exitCodes } from './exit-code.js';
+import { lineAdvice } from './line-advice.js';
+import { printError, printLine, toJson } from './report.js';
+
+type Agent = Awaited<ReturnType<typeof connect>>;
+
+export interface DoctorFlags {
+  readonly token?: string;
+  readonly connectTimeout: number;
+  readonly json?: true;
+}
+
+const pings = 20;
+
+/** `hawser doctor`: resolves with the exit code. */
+export async function doctor(line: string, flags: DoctorFlags): Promise<number> {
+  try {
+    const started = performance.now();
+    await using agent = await connect(line, {
+      handshakeTimeoutMs: flags.connectTimeout,
+      ...(flags.token !== undefined && { token: flags.token }),
+    });
+    const findings = await examine(agent, performance.now() - started);
+    await print(flags.json ? toJson(findings) : describe(findings));
+    return 0;
+  } catch (error) {
+    await printError(error, flags.json);
+    const advice = error instanceof HawserError && !flags.json ? lineAdvice(line, error.code) : [];
+    for (const text of advice) await printLine(`  ${text}`);
+    return exitCodes.hawserFailed;
+  }
+}
+
+type Findings = Awaited<ReturnType<typeof examine>>;
+
+async function examine(agent: Agent, connectMs: number) {
+  const { welcome } = agent;
+  const roundTripsMs: number[] = [];
+  for (let n = 0; n < pings; n += 1) roundTripsMs.push(await agent.ping());
+  roundTripsMs.sort((a, b) => a - b);
+  const exec = await timeExec(agent);
+  return {
+    line: agent.line,
+    connectMs,
+    agent: { version: welcome.agentVersion, generation: welcome.generation, features: welcome.features },
+    boot: { id: welcome.bootId, epoch: welcome.bootEpoch },
+    limits: {
+      frameBytesMax: welcome.frameBytesMax,
+      windowBytes: welcome.windowBytes,
+      sessionsMax: welcome.sessionsMax,
+      checked: welcome.checked,
+    },
+    pingMs: {
+      count: pings,
+      min: roundTripsMs[0] ?? 0,
+      median: roundTripsMs[pings / 2] ?? 0,
+      max: roundTripsMs.at(-1) ?? 0,
+    },
+    exec,
+    info: await agent.info(),
+  };
+}
+
+/** A guest need not have `true`; that the agent says so is an answer too. */
+async function timeExec(agent: Agent): Promise<{ cmd: string; ms: number } | { cmd: string; error: string }> {
+  const cmd = 'true';
+  const started = performance.now();
+  try {
+    await agent.exec(cmd);
+    return { cmd, ms: performance.now() - started };
+  } catch (error) {
+    if (error instanceof HawserError && error.stage !== undefined) return { cmd, error: error.message };
+    throw error;
+  }
+}
+
+function describe({ line, connectMs, agent, boot, limits, pingMs, exec, info }: Findings): string {
+  const { system } = info;
+  const rows: (readonly [string, string])[] = [
+    ['line', `${line}, answered after ${ms(connectMs)}${limits.checked ? ', every byte checksummed' : ''}`],
+    [
+      'agent',
+      `version ${agent.version}, protocol generation ${agent.generation}, pid ${info.pid}, up ${duration(info.uptimeMs)}`,
+    ],
+    ['system', `${system.hostname}, Linux ${system.release}, ${system.arch}, Node ${system.node}`],
+    ['boot', `${boot.id}, epoch ${boot.epoch}`],
+    ['features', agent.features.join(' ') || 'none'],
+    [
+      'limits',
+      `frames up to ${bytes(limits.frameBytesMax)}, ${bytes(limits.windowBytes)} of credit a stream`,
+    ],
+    ['ping', `min ${ms(pingMs.min)}, median ${ms(pingMs.median)}, max ${ms(pingMs.max)} of ${pingMs.count}`],
+    ['exec', 'ms' in exec ? `${ms(exec.ms)} for ${exec.cmd}` : `${exec.cmd}: ${exec.error}`],
+    [
+      'sessions',
+      `${info.sessionsRunning} running of at most ${info.sessionsMax}, ${info.sessionsStarted} started, ${info.launchesPending} being launched`,
+    ],
+    ['buffers', `${bytes(info.spoolBytes)} of ${bytes(info.spoolBudgetBytes)}`],
+    ...info.lines.map(lineRow),
+  ];
+  const width = Math.max(...rows.map(([name]) => name.length)) + 2;
+  return rows.map(([name, text]) => `${name.padEnd(width)}${text}`).join('\n');
+}
+
+function lineRow(line: Findings['info']['lines'][number]): readonly [string, string] {
+  const skipped =
+    line.skips === 0 ? 'nothing skipped' : `${bytes(line.skippedBytes)} skipped in ${line.skips} places`;
+  return [
+    'counters',
+    `${line.name}: in ${bytes(line.bytesIn)} / ${line.framesIn} frames, out ${bytes(line.bytesOut)} / ${line.framesOut} frames, ${skipped}`,
+  ];
+}
+
+function ms(value: number): string {
+  return `${value.toFixed(value < 10 ? 2 : 0)} ms`;
+}
+
+function duration(totalMs: number): string {
+  const seconds = Math.floor(totalMs / 1000);
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+}
+
+function bytes(count: number): string {
+  if (count < 1024) return `${count} B`;
+  if (count < 1024 ** 2) return `${(count / 1024).toFixed(1)} KiB`;
+  if (count < 1024 ** 3) return `${(count / 1024 ** 2).toFixed(1)} MiB`;
+  return `${(count / 1024 ** 3).toFixed(1)} GiB`;
+}
+
+function print(text: string): Promise<void> {
+  return new Promise((resolve) => {
+    process.stdout.write(`${text}\n`, () => resolve());
+  });
+}

@@ -1,0 +1,170 @@
+import { type ExitRecord, HawserError } from '@hawser/protocol';
+import { connect } from '../index.js';
+import type { RlimitSettings, SpawnOptions } from '../options.js';
+import { errorExitCode, exitCodes, recordExitCode, signalExitCode } from './exit-code.js';
+import { copyInput, releaseInput } from './input-copy.js';
+import { OutputCopy, openLocalOutput } from './output-copy.js';
+import { printError, printJson } from './report.js';
+import { SignalForwarder } from './signal-forwarder.js';
+import { SizeForwarder } from './size-forwarder.js';
+import { LocalTerminal, localTerminalSize } from './terminal.js';
+
+type Agent = Awaited<ReturnType<typeof connect>>;
+type Session = Awaited<ReturnType<Agent['spawn']>>;
+
+/** What the options of `hawser exec` hold, under commander's names. */
+export interface ExecFlags {
+  readonly interactive?: true;
+  readonly tty?: true;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly inheritEnv?: true;
+  readonly workdir?: string;
+  readonly user?: string;
+  readonly umask?: number;
+  readonly rlimit?: RlimitSettings;
+  readonly timeout?: number;
+  readonly killSignal?: string;
+  readonly label?: Readonly<Record<string, string>>;
+  readonly token?: string;
+  readonly connectTimeout: number;
+  readonly json?: true;
+}
+
+export interface ExecCall {
+  readonly line: string;
+  readonly command: readonly [cmd: string, ...args: string[]];
+  readonly flags: ExecFlags;
+}
+
+/** How long a command that was killed because nobody reads its output is waited for. */
+const killedWaitMs = 2000;
+
+/** `hawser exec`: runs the command and resolves with the exit code for this program, everything written. */
+export async function exec(call: ExecCall): Promise<number> {
+  const { flags } = call;
+  const raw = flags.interactive === true && flags.tty === true;
+  if (raw && !process.stdin.isTTY) {
+    await printError(
+      new HawserError(
+        'invalid_argument',
+        'the input device is not a TTY: leave out -t, or run it in a terminal',
+      ),
+      flags.json,
+    );
+    return exitCodes.hawserFailed;
+  }
+  using signals = new SignalForwarder(raw);
+  try {
+    await using agent = await connect(call.line, {
+      handshakeTimeoutMs: flags.connectTimeout,
+      signal: signals.aborted,
+      ...(flags.token !== undefined && { token: flags.token }),
+    });
+    return await runOn(agent, call, signals, raw ? new LocalTerminal() : undefined);
+  } catch (error) {
+    if (signals.endedBy !== undefined) return signalExitCode(signals.endedBy);
+    await printError(error, flags.json);
+    return error instanceof HawserError ? errorExitCode(error.code) : exitCodes.hawserFailed;
+  } finally {
+    releaseInput();
+  }
+}
+
+type Outcome =
+  | { readonly at: 'exited'; readonly record: ExitRecord & { code: number | null; signal: string | null } }
+  | { readonly at: 'output_failed'; readonly error: NodeJS.ErrnoException };
+
+async function runOn(
+  agent: Agent,
+  { command: [cmd, ...args], flags }: ExecCall,
+  signals: SignalForwarder,
+  terminal: LocalTerminal | undefined,
+): Promise<number> {
+  let outcome: Outcome;
+  const size = flags.tty ? localTerminalSize() : undefined;
+  try {
+    terminal?.enterRaw();
+    const session = await agent.spawn(cmd, args, { ...spawnOptions(flags, size), signal: signals.aborted });
+    signals.attach(session);
+    const sizes = flags.tty ? new SizeForwarder(session, size) : undefined;
+    sizes?.start();
+    try {
+      outcome = await carry(session);
+    } finally {
+      sizes?.stop();
+    }
+  } finally {
+    terminal?.restore();
+  }
+  if (outcome.at === 'output_failed') return outputFailed(outcome.error);
+  if (flags.json) await printJson(outcome.record);
+  return recordExitCode(outcome.record);
+}
+
+/** Carries the streams until the command has ended and what it wrote is written here. */
+async function carry(session: Session): Promise<Outcome> {
+  const stdout = new OutputCopy(session.stdout, openLocalOutput(1));
+  const stderr = session.stderr && new OutputCopy(session.stderr, openLocalOutput(2));
+  if (session.stdin) copyInput(session.stdin);
+  const broken = Promise.race([stdout.failed, ...(stderr ? [stderr.failed] : [])]).then(
+    (error): Outcome => ({ at: 'output_failed', error }),
+  );
+  // What descendants write after the leader's end is not waited for: they may live for ever.
+  const complete = session.exited.then(async (record): Promise<Outcome> => {
+    await Promise.all([
+      stdout.reached(record.stdout.bytes - record.stdout.dropped),
+      stderr?.reached(record.stderr.bytes - record.stderr.dropped),
+    ]);
+    return { at: 'exited', record };
+  });
+  try {
+    const outcome = await Promise.race([complete, broken]);
+    if (outcome.at === 'output_failed') await killAndWait(session);
+    return outcome;
+  } catch (error) {
+    await Promise.race([Promise.all([stdout.flushed(), stderr?.flushed()]), broken]);
+    throw error;
+  }
+}
+
+function spawnOptions(flags: ExecFlags, size: ReturnType<typeof localTerminalSize>): SpawnOptions {
+  const term = flags.tty && process.env.TERM ? { TERM: process.env.TERM } : {};
+  return {
+    env: { ...term, ...flags.env },
+    stdin: flags.interactive ? 'pipe' : 'null',
+    ...(flags.rlimit && { rlimits: flags.rlimit }),
+    ...(flags.label && { labels: flags.label }),
+    ...(flags.tty && { tty: size ?? true }),
+    ...(flags.inheritEnv && { inheritEnv: true }),
+    ...(flags.workdir !== undefined && { cwd: flags.workdir }),
+    ...(flags.user !== undefined && { user: flags.user }),
+    ...(flags.umask !== undefined && { umask: flags.umask }),
+    ...(flags.timeout !== undefined && { timeoutMs: flags.timeout }),
+    ...(flags.killSignal !== undefined && { killSignal: flags.killSignal }),
+  };
+}
+
+async function killAndWait(session: Session): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const waited = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, killedWaitMs);
+  });
+  // A lost connection ends the wait just as well.
+  const ended = session
+    .kill()
+    .then(() => session.exited)
+    .catch(() => undefined);
+  await Promise.race([ended, waited]);
+  clearTimeout(timer);
+}
+
+/** A reader that went away (`| head -1`) or a terminal that was closed is nothing to complain about. */
+async function outputFailed(error: NodeJS.ErrnoException): Promise<number> {
+  if (error.code === 'EPIPE' || error.code === 'EIO' || error.code === 'ECONNRESET')
+    return exitCodes.outputClosed;
+  await printError(
+    new Error(`the command was killed, its output could not be written: ${error.message}`),
+    undefined,
+  );
+  return exitCodes.hawserFailed;
+}

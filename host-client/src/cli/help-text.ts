@@ -1,0 +1,59 @@
+export const lineHelp = 'the line to the agent (default: $HAWSER_LINE)';
+
+export const programHelp = `
+Lines:
+  unix:/run/hawser.sock            a Unix socket
+  uart:/dev/ttyS0                  a serial device or pseudo-terminal
+  vsock:3:5000                     an AF_VSOCK port of the guest with CID 3
+  firecracker:/run/vm.vsock:5000   a port behind Firecracker's or Cloud Hypervisor's Unix socket
+  exec:ssh host hawser-agentd …    the standard streams of a command
+  local:                           an agent started here, for trying things out
+
+  Set HAWSER_LINE to leave the line out.
+
+Examples:
+  hawser doctor unix:/run/hawser.sock
+  hawser exec unix:/run/hawser.sock -- uname -a
+  hawser exec -it unix:/run/hawser.sock -- bash
+  tar c src | hawser exec -i -w /build unix:/run/hawser.sock -- tar x
+  hawser exec --rlimit nofile=64:128 --timeout 5s local: -- sh -c 'ulimit -n'
+
+Exit codes of "hawser exec":
+  0 to 255   the command's own; 128+n when signal n ended it
+  124        --timeout ended the command
+  125        Hawser itself failed: the line, the agent, the options
+  126, 127   the command cannot be executed; it, or its interpreter, does not exist
+  141        the reader of the output went away
+
+"hawser COMMAND --help" says more.
+`;
+
+export const execHelp = `
+Signals:
+  SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to the command's process group; a second
+  SIGINT within a second kills it. With -it, keys such as Ctrl-C travel as bytes to the command's terminal, and
+  a command that is still there 2 s after SIGTERM or SIGHUP came is killed.
+
+Exit codes:
+  0 to 255   the command's own; 128+n when signal n ended it
+  124        --timeout ended the command
+  125        Hawser itself failed: the line, the agent, the options
+  126        the command cannot be executed
+  127        the command, or its interpreter, does not exist
+  141        the reader of the output went away, as in "| head -1"; the command is killed
+  With 124 to 127, --json tells what happened from a command that exits with that code by itself.
+
+Examples:
+  hawser exec unix:/run/hawser.sock -- uname -a
+  hawser exec -it unix:/run/hawser.sock -- bash -l
+  hawser exec -i unix:/run/hawser.sock -- tar x < sources.tar
+  hawser exec -u nobody -w /tmp -e LANG=C unix:/run/hawser.sock -- sh -c 'id; pwd'
+`;
+
+export const doctorHelp = `
+Exits with 0 when an agent answers, else with 125 and what to look at.
+
+Examples:
+  hawser doctor unix:/run/hawser.sock
+  hawser doctor --json vsock:3:5000
+`;

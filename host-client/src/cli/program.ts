@@ -1,0 +1,226 @@
+import { createRequire } from 'node:module';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { BadValue } from './bad-value.js';
+import type { DoctorFlags } from './doctor.js';
+import type { ExecFlags } from './exec.js';
+import { exitCodes } from './exit-code.js';
+import { doctorHelp, execHelp, lineHelp, programHelp } from './help-text.js';
+import { parseAssignment, parseVariable } from './parse-assignment.js';
+import { parseDuration } from './parse-duration.js';
+import { parseRlimit } from './parse-rlimit.js';
+import { parseSignal } from './parse-signal.js';
+import { parseUmask } from './parse-umask.js';
+
+/** How commander fails when a command and its arguments stand where hawser's own are expected. */
+const misplaced = new Set(['commander.unknownOption', 'commander.excessArguments']);
+
+/** Runs `hawser` with these arguments; resolves with the exit code. What a command needs is loaded when it runs. */
+export async function runProgram(argv: readonly string[]): Promise<number> {
+  const { own, command } = splitCommand(argv);
+  let exitCode = 0;
+  const program = createProgram(command, (code) => {
+    exitCode = code;
+  });
+  try {
+    await program.parseAsync(own, { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (argv[0] === 'exec' && command === undefined && misplaced.has(error.code))
+      process.stderr.write(
+        'The command to run comes after "--": hawser exec [LINE] -- COMMAND [ARGUMENT...]\n',
+      );
+    return error.exitCode === 0 ? 0 : exitCodes.hawserFailed;
+  }
+}
+
+/** Everything behind the first `--` is the command's own, whatever it looks like. */
+function splitCommand(argv: readonly string[]): {
+  own: readonly string[];
+  command: readonly string[] | undefined;
+} {
+  const at = argv[0] === 'exec' ? argv.indexOf('--') : -1;
+  return at === -1
+    ? { own: argv, command: undefined }
+    : { own: argv.slice(0, at), command: argv.slice(at + 1) };
+}
+
+/** The command tree; completion scripts are made from it. */
+export function createProgram(
+  command: readonly string[] | undefined,
+  ended: (exitCode: number) => void,
+): Command {
+  const program = new Command('hawser')
+    .description('Runs commands inside a microVM from the outside, over whatever byte line it has.')
+    .version(packageVersion(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print help')
+    .helpCommand('help [COMMAND]', 'print help for a command')
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'hawser: ')) })
+    .configureHelp({ helpWidth: Math.min(process.stdout.columns ?? 100, 110) })
+    .addHelpText('after', programHelp);
+  addExec(program, command, ended);
+  addDoctor(program, ended);
+  addCompletion(program);
+  return program;
+}
+
+function addExec(
+  program: Command,
+  command: readonly string[] | undefined,
+  ended: (exitCode: number) => void,
+): void {
+  program
+    .command('exec')
+    .summary('run a command in the guest')
+    .description('Runs a command in the guest: its output appears here, and its exit code is the exit code.')
+    .usage('[options] [LINE] -- COMMAND [ARGUMENT...]')
+    .argument('[LINE]', lineHelp)
+    .option('-i, --interactive', 'give the command this standard input (else it reads an immediate end)')
+    .option('-t, --tty', 'run it in a terminal of its own')
+    .addOption(environment())
+    .option('-w, --workdir <DIR>', 'working directory in the guest')
+    .option('-u, --user <USER>', 'name, uid, name:group or uid:gid, looked up in the guest')
+    .addOption(rlimits())
+    .addOption(duration('--timeout <DURATION>', 'end the command after so long: 500ms, 5s, 2m'))
+    .addOption(
+      new Option(
+        '--kill-signal <SIGNAL>',
+        'what --timeout ends it with; SIGKILL follows (default: TERM)',
+      ).argParser(checked(parseSignal)),
+    )
+    .addOption(
+      new Option('--umask <MASK>', 'file mode mask, octal (default: 022)').argParser(checked(parseUmask)),
+    )
+    .addOption(labels())
+    .option('--inherit-env', "start from the agent's own environment")
+    .addOption(token())
+    .addOption(connectTimeout('30s'))
+    .option('--json', 'print the exit record, or the error, as one last line of JSON on standard error')
+    .addHelpText('after', execHelp)
+    .action(async (line: string | undefined, flags: ExecFlags, self: Command) => {
+      const [cmd, ...args] = command ?? [];
+      if (cmd === undefined)
+        self.error('error: no command: it comes after "--", as in: hawser exec [LINE] -- uname -a');
+      const spec = lineOf(line, self);
+      const { exec } = await import('./exec.js');
+      ended(await exec({ line: spec, command: [cmd, ...args], flags }));
+    });
+}
+
+function addDoctor(program: Command, ended: (exitCode: number) => void): void {
+  program
+    .command('doctor')
+    .summary('say what answers on a line, and how fast')
+    .description(
+      'Says what answers on a line: versions, features, limits, round-trip time, sessions, counters.',
+    )
+    .argument('[LINE]', lineHelp)
+    .addOption(token())
+    .addOption(connectTimeout('5s'))
+    .option('--json', 'print everything as one line of JSON on standard output')
+    .addHelpText('after', doctorHelp)
+    .action(async (line: string | undefined, flags: DoctorFlags, self: Command) => {
+      const spec = lineOf(line, self);
+      const { doctor } = await import('./doctor.js');
+      ended(await doctor(spec, flags));
+    });
+}
+
+function addCompletion(program: Command): void {
+  program
+    .command('completion')
+    .summary('print a completion script for a shell')
+    .description(
+      'Prints a completion script: put it where the shell looks for such, or evaluate it at its start.',
+    )
+    .argument('<SHELL>', 'bash, zsh or fish')
+    .addHelpText('after', '\nExample:\n  echo \'eval "$(hawser completion bash)"\' >> ~/.bashrc\n')
+    .action(async (shell: string, _flags: unknown, self: Command) => {
+      const { completionScript, isShell } = await import('./completion.js');
+      if (!isShell(shell)) self.error(`error: no completion for the shell "${shell}": bash, zsh or fish`);
+      process.stdout.write(completionScript(shell, program));
+    });
+}
+
+/** The line that was named, or the one in the environment. */
+function lineOf(named: string | undefined, command: Command): string {
+  const line = named ?? process.env.HAWSER_LINE;
+  if (line) return line;
+  return command.error(
+    `error: no line: name one, as in "hawser ${command.name()} unix:/run/hawser.sock", or set HAWSER_LINE`,
+  );
+}
+
+function environment(): Option {
+  return new Option(
+    '-e, --env <NAME=VALUE>',
+    'a variable of the command; NAME alone takes the value it has here',
+  ).argParser(
+    checked((text: string, before: Readonly<Record<string, string>> = {}) => {
+      const variable = parseVariable(text, process.env);
+      return variable === undefined ? before : { ...before, [variable[0]]: variable[1] };
+    }),
+  );
+}
+
+function labels(): Option {
+  return new Option(
+    '--label <NAME=VALUE>',
+    "a label on the session, shown in the agent's registry",
+  ).argParser(
+    checked((text: string, before: Readonly<Record<string, string>> = {}) => {
+      const [name, value] = parseAssignment(text);
+      return { ...before, [name]: value };
+    }),
+  );
+}
+
+function rlimits(): Option {
+  return new Option(
+    '--rlimit <NAME=SOFT[:HARD]>',
+    'a resource limit, such as nofile=64:128 or core=unlimited',
+  ).argParser(
+    checked((text: string, before: Readonly<Record<string, unknown>> = {}) => ({
+      ...before,
+      ...parseRlimit(text),
+    })),
+  );
+}
+
+function token(): Option {
+  return new Option(
+    '--token <TOKEN>',
+    'shown to an agent that wants one; the environment is the safer place for it',
+  ).env('HAWSER_TOKEN');
+}
+
+function connectTimeout(value: string): Option {
+  return duration('--connect-timeout <DURATION>', 'give up when nothing answers for so long').default(
+    parseDuration(value),
+    value,
+  );
+}
+
+function duration(flags: string, description: string): Option {
+  return new Option(flags, description).argParser(checked(parseDuration));
+}
+
+/** commander names the option and the value when a parser throws its own kind of error. */
+function checked<Before, Value>(
+  parse: (text: string, before: Before) => Value,
+): (text: string, before: Before) => Value {
+  return (text, before) => {
+    try {
+      return parse(text, before);
+    } catch (error) {
+      if (error instanceof BadValue) throw new InvalidArgumentError(error.message);
+      throw error;
+    }
+  };
+}
+
+function packageVersion(): string {
+  const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
+  return version;
+}

@@ -1,0 +1,32 @@
+import { HawserError } from '@hawser/protocol';
+
+/** Writes a line to standard error, and waits until it is written. */
+export function printLine(text: string): Promise<void> {
+  return new Promise((resolve) => {
+    // An error here has nowhere to be reported to; the exit code remains.
+    process.stderr.write(`${text}\n`, () => resolve());
+  });
+}
+
+/** One line: bigints as numbers where a number holds them, else as text. */
+export function printJson(value: unknown): Promise<void> {
+  return printLine(toJson(value));
+}
+
+export function toJson(value: unknown): string {
+  return JSON.stringify(value, (_key, part: unknown) => {
+    if (typeof part !== 'bigint') return part;
+    return part <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(part) : part.toString();
+  });
+}
+
+export function printError(error: unknown, json: boolean | undefined): Promise<void> {
+  if (json) return printJson({ error: errorFields(error) });
+  return printLine(`hawser: ${error instanceof Error ? error.message : String(error)}`);
+}
+
+function errorFields(error: unknown): Record<string, unknown> {
+  if (!(error instanceof HawserError)) return { code: 'internal', message: String(error) };
+  const { code, stage, errno, message } = error;
+  return { code, stage, errno, message };
+}
