@@ -66,6 +66,12 @@ HAWSER_API int32_t hawser_set_cloexec(int32_t fd) { return result_of(fcntl(fd, F
 /* Close-on-exec always. */
 HAWSER_API int32_t hawser_dup3(int32_t from, int32_t to) { return result_of(dup3(from, to, O_CLOEXEC)); }
 
+/* The same open file under another number. Close-on-exec always. */
+HAWSER_API int32_t hawser_duplicate(int32_t fd) {
+  int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  return copy < 0 ? -errno : copy;
+}
+
 /* The capacity of a pipe in bytes, after setting it where `bytes` is above 0. */
 HAWSER_API int32_t hawser_pipe_capacity(int32_t fd, int32_t bytes) {
   return result_of(bytes > 0 ? fcntl(fd, F_SETPIPE_SZ, bytes) : fcntl(fd, F_GETPIPE_SZ));

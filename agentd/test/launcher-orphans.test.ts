@@ -13,7 +13,10 @@ const poller = Poller.open();
 const launcher = new Launcher(poller);
 const owned = new Set<number>();
 const reaped: number[] = [];
-const reaper = new OrphanReaper((pid) => owned.has(pid), (pid) => reaped.push(pid));
+const reaper = new OrphanReaper(
+  (pid) => owned.has(pid),
+  (pid) => reaped.push(pid),
+);
 t.equal(native.becomeSubreaper(), 0);
 reaper.start();
 t.teardown(() => {
@@ -78,7 +81,9 @@ t.test('an orphan is reaped, its dead parent is left to who owns it', async (t) 
 });
 
 t.test('many orphans, with several owned zombies in the way', async (t) => {
-  const leaders = Array.from({ length: 5 }, () => launch('for i in 1 2 3 4 5 6; do (setsid sleep 0.02 &) ; done >/dev/null 2>&1'));
+  const leaders = Array.from({ length: 5 }, () =>
+    launch('for i in 1 2 3 4 5 6; do (setsid sleep 0.02 &) ; done >/dev/null 2>&1'),
+  );
   const before = reaped.length;
   await Promise.all(leaders.map(dead));
   while (reaped.length < before + 30) await nextTurn();

@@ -4,7 +4,12 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import t from 'tap';
 import * as native from '../src/ffi/native.js';
 import { reapPidfd, type WaitResult } from '../src/processes/exit-status.js';
-import { type LaunchedProcess, type LaunchFailure, Launcher, type LaunchRequest } from '../src/processes/launcher.js';
+import {
+  type LaunchedProcess,
+  Launcher,
+  type LaunchFailure,
+  type LaunchRequest,
+} from '../src/processes/launcher.js';
 import { POLL_IN, Poller } from '../src/processes/poller.js';
 import { PseudoTerminal } from '../src/processes/pseudo-terminal.js';
 
@@ -14,7 +19,11 @@ const poller = Poller.open();
 const launcher = new Launcher(poller);
 t.teardown(() => poller.close());
 
-function request(terminal: PseudoTerminal, command: string, changes: Partial<LaunchRequest> = {}): LaunchRequest {
+function request(
+  terminal: PseudoTerminal,
+  command: string,
+  changes: Partial<LaunchRequest> = {},
+): LaunchRequest {
   return {
     candidates: [Buffer.from('/bin/sh')],
     argv: ['sh', '-c', command].map((text) => Buffer.from(text)),
@@ -81,7 +90,10 @@ function type(terminal: PseudoTerminal, text: string): void {
 t.test('the command has a controlling terminal of the right size from its first instruction', async (t) => {
   const terminal = PseudoTerminal.open(size);
   t.strictSame(terminal.windowSize(), size);
-  const running = start(terminal, 'tty; stty size; ps -o tpgid=,pid= -p $$ | tr -s " "; echo to-dev-tty > /dev/tty; ls /proc/self/fd | tr "\\n" " "');
+  const running = start(
+    terminal,
+    'tty; stty size; ps -o tpgid=,pid= -p $$ | tr -s " "; echo to-dev-tty > /dev/tty; ls /proc/self/fd | tr "\\n" " "',
+  );
   t.equal(running.child.stdinFd, -1);
   const lines = (await running.output).split('\r\n');
   t.equal(lines[0], terminal.slavePath);
@@ -155,7 +167,12 @@ t.test('a launch that fails leaves a terminal that hangs up', async (t) => {
   const gone = PseudoTerminal.open(size);
   const { slavePath } = gone;
   const missing = start(gone, 'true', { stdio: { kind: 'terminal', slavePath: '/dev/pts/no-such' } });
-  t.match(await missing.outcome, { code: 'launch_failed', stage: 'terminal', errno: 'ENOENT', message: /\/dev\/pts\/no-such/ });
+  t.match(await missing.outcome, {
+    code: 'launch_failed',
+    stage: 'terminal',
+    errno: 'ENOENT',
+    message: /\/dev\/pts\/no-such/,
+  });
   await Promise.all([missing.output, missing.wait]);
   gone.close();
   t.match(slavePath, /^\/dev\/pts\/\d+$/);
@@ -163,7 +180,9 @@ t.test('a launch that fails leaves a terminal that hangs up', async (t) => {
 
 t.test('the user owns the terminal it runs in', { skip: process.getuid?.() !== 0 }, async (t) => {
   const terminal = PseudoTerminal.open(size);
-  const running = start(terminal, 'stat -c %u $(tty); echo reopened > $(tty)', { credentials: { uid: 12345, gid: 12345, groups: [] } });
+  const running = start(terminal, 'stat -c %u $(tty); echo reopened > $(tty)', {
+    credentials: { uid: 12345, gid: 12345, groups: [] },
+  });
   t.equal(await running.output, '12345\r\nreopened\r\n');
   await running.wait;
   terminal.close();

@@ -36,9 +36,9 @@ t.test('a descriptor that becomes readable calls back', async (t) => {
   const poller = Poller.open();
   const [here, there] = pair();
   const events = await new Promise<number>((resolve) => {
-    const watch = poller.watch(here, POLL_IN, (events) => {
+    const watch = poller.watch(here, POLL_IN, (reported) => {
       watch.stop();
-      resolve(events);
+      resolve(reported);
     });
     write(there);
   });
@@ -207,7 +207,11 @@ t.test('what epoll does not take is refused by name', async (t) => {
   const poller = Poller.open();
   const path = Buffer.from('/etc/passwd\0');
   const fd = native.open(path, 0, 0);
-  t.throws(() => poller.watch(fd, POLL_IN, () => {}), { code: 'system_call_failed', errno: 'EPERM', message: /descriptor/ });
+  t.throws(() => poller.watch(fd, POLL_IN, () => {}), {
+    code: 'system_call_failed',
+    errno: 'EPERM',
+    message: /descriptor/,
+  });
   t.throws(() => poller.watch(4000, POLL_IN, () => {}), { code: 'system_call_failed', errno: 'EBADF' });
   closeSync(fd);
   poller.close();

@@ -38,13 +38,32 @@ t.test('real-time signals are named from the nearer end, and known from both', (
 });
 
 t.test('names and numbers agree for all 64', (t) => {
-  for (let number = 1; number <= 64; number++) t.equal(signalNumber(signalName(number)), number, signalName(number));
+  for (let number = 1; number <= 64; number++)
+    t.equal(signalNumber(signalName(number)), number, signalName(number));
   t.end();
 });
 
 t.test('anything else is refused by name', (t) => {
-  for (const text of ['', 'SIG', 'SIGNOPE', '0', '-1', '65', '015', '9x', 'SIGRTMIN+31', 'SIGRTMAX-31', 'SIGRTMIN+', 'SIGRTMIN+01', '__proto__']) {
-    t.throws(() => signalNumber(text), { code: 'unknown_signal', message: `unknown signal ${JSON.stringify(text)}` }, text);
+  for (const text of [
+    '',
+    'SIG',
+    'SIGNOPE',
+    '0',
+    '-1',
+    '65',
+    '015',
+    '9x',
+    'SIGRTMIN+31',
+    'SIGRTMAX-31',
+    'SIGRTMIN+',
+    'SIGRTMIN+01',
+    '__proto__',
+  ]) {
+    t.throws(
+      () => signalNumber(text),
+      { code: 'unknown_signal', message: `unknown signal ${JSON.stringify(text)}` },
+      text,
+    );
   }
   t.end();
 });

@@ -22,16 +22,40 @@ writeFileSync(
     '',
   ].join('\n'),
 );
-writeFileSync(group, ['root:x:0:', 'users:x:100:ada,bare', 'ada:x:1000:', 'wheel:x:10:root,ada', 'empty:x:11', ''].join('\n'));
+writeFileSync(
+  group,
+  ['root:x:0:', 'users:x:100:ada,bare', 'ada:x:1000:', 'wheel:x:10:root,ada', 'empty:x:11', ''].join('\n'),
+);
 
 const users = new Users(passwd, group);
 
 t.test('a user by name or uid has its groups, home and shell', (t) => {
-  const ada = { uid: 1000, gid: 1000, groups: [1000, 100, 10], name: 'ada', home: '/home/ada', shell: '/bin/zsh' };
+  const ada = {
+    uid: 1000,
+    gid: 1000,
+    groups: [1000, 100, 10],
+    name: 'ada',
+    home: '/home/ada',
+    shell: '/bin/zsh',
+  };
   t.strictSame(users.lookup('ada'), ada);
   t.strictSame(users.lookup('1000'), ada);
-  t.strictSame(users.lookup('root'), { uid: 0, gid: 0, groups: [0, 10], name: 'root', home: '/root', shell: '/bin/bash' });
-  t.strictSame(users.lookup('bare'), { uid: 1001, gid: 100, groups: [100], name: 'bare', home: '/', shell: '/bin/sh' });
+  t.strictSame(users.lookup('root'), {
+    uid: 0,
+    gid: 0,
+    groups: [0, 10],
+    name: 'root',
+    home: '/root',
+    shell: '/bin/bash',
+  });
+  t.strictSame(users.lookup('bare'), {
+    uid: 1001,
+    gid: 100,
+    groups: [100],
+    name: 'bare',
+    home: '/',
+    shell: '/bin/sh',
+  });
   t.equal(users.nameOf(1000), 'ada');
   t.equal(users.nameOf(4711), undefined);
   t.equal(users.groupNameOf(10), 'wheel');
@@ -46,7 +70,14 @@ t.test('a group given is the primary one, and the others stay', (t) => {
 });
 
 t.test('a number needs no entry; a name that looks like a number is a name', (t) => {
-  t.strictSame(users.lookup('4711'), { uid: 4711, gid: 4711, groups: [4711], name: undefined, home: '/', shell: '/bin/sh' });
+  t.strictSame(users.lookup('4711'), {
+    uid: 4711,
+    gid: 4711,
+    groups: [4711],
+    name: undefined,
+    home: '/',
+    shell: '/bin/sh',
+  });
   t.match(users.lookup('4711:users'), { uid: 4711, gid: 100, groups: [100] });
   t.match(users.lookup('2000'), { uid: 2001, name: '2000' });
   t.match(users.lookup('4294967294'), { uid: 4294967294 });
@@ -58,7 +89,8 @@ t.test('who is not there is refused by name', (t) => {
     t.throws(() => users.lookup(user), { code: 'unknown_user' }, user);
   }
   t.throws(() => users.lookup('eve'), { message: 'unknown user "eve"' });
-  for (const name of ['ada:nobodies', 'ada:', 'ada:-1', 'ada:wheel:x']) t.throws(() => users.lookup(name), { code: 'unknown_group' }, name);
+  for (const name of ['ada:nobodies', 'ada:', 'ada:-1', 'ada:wheel:x'])
+    t.throws(() => users.lookup(name), { code: 'unknown_group' }, name);
   t.end();
 });
 

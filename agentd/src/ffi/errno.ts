@@ -33,8 +33,22 @@ export function errnoName(errno: number): string {
 }
 
 /** Positive errno numbers that callers compare with; a native call returns their negative. */
-export const { EACCES, EAGAIN, EBADF, EEXIST, EINVAL, EIO, EINTR, ENOENT, ENOEXEC, ENOTDIR, EPERM, EPIPE, E2BIG, ESRCH } =
-  constants.errno;
+export const {
+  EACCES,
+  EAGAIN,
+  EBADF,
+  EEXIST,
+  EINVAL,
+  EIO,
+  EINTR,
+  ENOENT,
+  ENOEXEC,
+  ENOTDIR,
+  EPERM,
+  EPIPE,
+  E2BIG,
+  ESRCH,
+} = constants.errno;
 
 /**
  * The error for a native call that returned a negative errno.

@@ -19,10 +19,15 @@ function libraryPath(): string {
   // A bundle to CommonJS, as in a single executable, has no module URL.
   const url: string | undefined = import.meta.url;
   const here = url === undefined ? dirname(process.execPath) : dirname(fileURLToPath(url));
-  const places = ['.', '../native/build', '../../native/build'].map((place) => resolve(here, place, libraryName));
+  const places = ['.', '../native/build', '../../native/build'].map((place) =>
+    resolve(here, place, libraryName),
+  );
   const found = places.find((place) => existsSync(place));
   if (found !== undefined) return found;
-  throw new HawserError('missing_dependency', `${libraryName} was not found in ${places.join(', ')}; run make -C agentd/native, or set HAWSER_NATIVE`);
+  throw new HawserError(
+    'missing_dependency',
+    `${libraryName} was not found in ${places.join(', ')}; run make -C agentd/native, or set HAWSER_NATIVE`,
+  );
 }
 
 function load(): LibraryHandle {
@@ -40,14 +45,21 @@ const library = load();
 export type LaunchHandle = number;
 
 /** Positions in the `out` array of `launch`. */
-export const launchOut = { pid: 0, pidfd: 1, status: 2, stdin: 3, stdout: 4, stderr: 5, stage: 6, handle: 7 } as const;
+export const launchOut = {
+  pid: 0,
+  pidfd: 1,
+  status: 2,
+  stdin: 3,
+  stdout: 4,
+  stderr: 5,
+  stage: 6,
+  handle: 7,
+} as const;
 export const launchOutLength = 8;
 
-export const launch = library.func('int32_t hawser_launch(const void *request, uint32_t bytes, void *out)') as (
-  request: Uint8Array,
-  requestBytes: number,
-  out: Int32Array,
-) => number;
+export const launch = library.func(
+  'int32_t hawser_launch(const void *request, uint32_t bytes, void *out)',
+) as (request: Uint8Array, requestBytes: number, out: Int32Array) => number;
 
 export const launchRelease = library.func('int32_t hawser_launch_release(int32_t handle)') as (
   handle: LaunchHandle,
@@ -84,16 +96,18 @@ export const kill = library.func('int32_t hawser_kill(int32_t pid, int32_t signa
 /** Pairs are soft and hard; no limit is 2^64 - 1. */
 export const prlimit = library.func(
   'int32_t hawser_prlimit(int32_t pid, int32_t resource, const void *newPair, void *oldPair)',
-) as (pid: number, resource: number, newPair: BigUint64Array | null, oldPair: BigUint64Array | null) => number;
+) as (
+  pid: number,
+  resource: number,
+  newPair: BigUint64Array | null,
+  oldPair: BigUint64Array | null,
+) => number;
 
 export const becomeSubreaper = library.func('int32_t hawser_become_subreaper()') as () => number;
 
-export const read = library.func('int64_t hawser_read(int32_t fd, void *buffer, int64_t offset, int64_t length)') as (
-  fd: number,
-  buffer: Uint8Array,
-  offset: number,
-  length: number,
-) => number;
+export const read = library.func(
+  'int64_t hawser_read(int32_t fd, void *buffer, int64_t offset, int64_t length)',
+) as (fd: number, buffer: Uint8Array, offset: number, length: number) => number;
 
 /** Writes `head` and then `body` in one call; returns how much the kernel took. */
 export const write2 = library.func(
@@ -139,7 +153,9 @@ export const pipeCapacity = library.func('int32_t hawser_pipe_capacity(int32_t f
   bytes: number,
 ) => number;
 
-export const foregroundGroup = library.func('int32_t hawser_foreground_group(int32_t fd)') as (fd: number) => number;
+export const foregroundGroup = library.func('int32_t hawser_foreground_group(int32_t fd)') as (
+  fd: number,
+) => number;
 
 /** The character that ends input, 0 where it is disabled, -EINVAL outside canonical mode. */
 export const terminalEof = library.func('int32_t hawser_terminal_eof(int32_t fd)') as (fd: number) => number;
@@ -161,7 +177,9 @@ export const listenUnix = library.func('int32_t hawser_listen_unix(const void *p
   mode: number,
 ) => number;
 
-export const listenVsock = library.func('int32_t hawser_listen_vsock(uint32_t port)') as (port: number) => number;
+export const listenVsock = library.func('int32_t hawser_listen_vsock(uint32_t port)') as (
+  port: number,
+) => number;
 
 /** `peer` (4): address family; cid and port for vsock; uid, gid, pid for a Unix socket. */
 export const accept = library.func('int32_t hawser_accept(int32_t listener, void *peer)') as (

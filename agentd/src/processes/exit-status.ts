@@ -4,7 +4,9 @@ import * as native from '../ffi/native.js';
 import { signalName } from './signals.js';
 
 /** How a process ended. */
-export type ExitStatus = { readonly code: number } | { readonly signal: string; readonly coreDumped: boolean };
+export type ExitStatus =
+  | { readonly code: number }
+  | { readonly signal: string; readonly coreDumped: boolean };
 
 /** What the process and the children it waited for used (getrusage(2)). */
 export interface ResourceUsage {

@@ -13,7 +13,7 @@ export interface LaunchFailure {
   readonly message: string;
 }
 
-/** `struct failure` of native/launcher.c, as its four words. */
+/** `struct failure` of native/launch.h, as its four words. */
 export interface FailureRecord {
   readonly stage: number;
   readonly errno: number;
@@ -53,11 +53,16 @@ function execVerdict(request: LaunchRequest, record: FailureRecord): Verdict {
   const path = shown(request.candidates[record.detail]);
   switch (record.errno) {
     case ENOENT:
-      return record.mode === -1 ? notFound(request) : ['interpreter_not_found', `${path} is there, but the interpreter it names is not`];
+      return record.mode === -1
+        ? notFound(request)
+        : ['interpreter_not_found', `${path} is there, but the interpreter it names is not`];
     case ENOTDIR:
       return notFound(request);
     case ENOEXEC:
-      return ['not_executable', `${path} is neither a program for this machine nor a script with an interpreter line`];
+      return [
+        'not_executable',
+        `${path} is neither a program for this machine nor a script with an interpreter line`,
+      ];
     case EACCES:
       return accessVerdict(path, record.mode);
     case E2BIG:
@@ -84,7 +89,8 @@ function accessVerdict(path: string, mode: number): Verdict {
 }
 
 function tooLong(path: string, request: LaunchRequest): string {
-  const sizeOf = (strings: readonly Buffer[]): number => strings.reduce((sum, bytes) => sum + bytes.length + 1, 0);
+  const sizeOf = (strings: readonly Buffer[]): number =>
+    strings.reduce((sum, bytes) => sum + bytes.length + 1, 0);
   const count = (bytes: number): string => bytes.toLocaleString('en-US');
   return `the kernel refuses ${count(sizeOf(request.argv))} bytes of arguments and ${count(sizeOf(request.env))} of environment for ${path}: E2BIG`;
 }
@@ -104,7 +110,10 @@ function cwdVerdict(path: string, errno: number): Verdict {
 
 function limitVerdict(request: LaunchRequest, record: FailureRecord): Verdict {
   const limit = request.rlimits[record.detail];
-  const name = limit === undefined ? 'a limit' : `limit ${limitName(limit.resource)} (soft ${limit.soft}, hard ${limit.hard})`;
+  const name =
+    limit === undefined
+      ? 'a limit'
+      : `limit ${limitName(limit.resource)} (soft ${limit.soft}, hard ${limit.hard})`;
   const refused = record.errno === EPERM || record.errno === EINVAL;
   return [refused ? 'limit_not_allowed' : 'launch_failed', `${name} was refused: ${errnoName(record.errno)}`];
 }
@@ -115,7 +124,9 @@ function attempt(stage: LaunchStage, request: LaunchRequest): string {
     case 'terminal':
       return `opening ${request.stdio.kind === 'terminal' ? request.stdio.slavePath : 'the terminal'} as controlling terminal`;
     case 'stdio':
-      return request.stdio.kind === 'pipes' && request.stdio.stdin === 'null' ? 'opening /dev/null and the pipes' : 'setting up standard streams';
+      return request.stdio.kind === 'pipes' && request.stdio.stdin === 'null'
+        ? 'opening /dev/null and the pipes'
+        : 'setting up standard streams';
     case 'nice':
       return `setting the nice value to ${request.nice}`;
     case 'oom_score':

@@ -33,7 +33,7 @@ export interface Credentials {
   readonly groups: readonly number[];
 }
 
-// As in native/launcher.c, enum flag and struct request_header.
+// As in native/launch.h, enum flag and struct request_header.
 const flagStdinNull = 1;
 const flagTerminal = 2;
 const flagCredentials = 4;
@@ -155,7 +155,8 @@ export function malformedRequest(request: LaunchRequest): HawserError {
 
 function flagsOf(request: LaunchRequest): number {
   return (
-    (request.stdio.kind === 'terminal' ? flagTerminal : request.stdio.stdin === 'null' ? flagStdinNull : 0) |
+    (request.stdio.kind === 'terminal' ? flagTerminal : 0) |
+    (request.stdio.stdin === 'null' ? flagStdinNull : 0) |
     (request.credentials === undefined ? 0 : flagCredentials) |
     (request.noNewPrivileges ? flagNoNewPrivileges : 0) |
     (request.nice === undefined ? 0 : flagNice) |

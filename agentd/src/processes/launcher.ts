@@ -83,7 +83,11 @@ export class Launcher {
         if ((out[at] as number) >= 0) native.close(out[at] as number);
       }
       // Its memory is not released: without the status descriptor nobody learns when it may be.
-      throw new HawserError('launch_failed', `process ${out[pid]} for ${String(request.candidates[0])} cannot be watched`, { cause });
+      throw new HawserError(
+        'launch_failed',
+        `process ${out[pid]} for ${String(request.candidates[0])} cannot be watched`,
+        { cause },
+      );
     }
   }
 
@@ -91,7 +95,11 @@ export class Launcher {
     const stage = stageName(stageNumber);
     if (stage === 'validate' && result === -EINVAL) return malformedRequest(request);
     const errno = errnoName(result);
-    return new HawserError('launch_failed', `no process for ${String(request.candidates[0])}: ${stage} failed with ${errno}`, { stage, errno });
+    return new HawserError(
+      'launch_failed',
+      `no process for ${String(request.candidates[0])}: ${stage} failed with ${errno}`,
+      { stage, errno },
+    );
   }
 }
 

@@ -99,9 +99,16 @@ export class Poller {
       return;
     }
     if (before === 0) watch.generation = this.#generation = (this.#generation + 1) >>> 0;
-    let result = native.epollControl(this.#epoll, before === 0 ? controlAdd : controlModify, watch.fd, after, watch.generation);
+    let result = native.epollControl(
+      this.#epoll,
+      before === 0 ? controlAdd : controlModify,
+      watch.fd,
+      after,
+      watch.generation,
+    );
     // Another watch of this descriptor was left there; this one takes its place.
-    if (result === -EEXIST) result = native.epollControl(this.#epoll, controlModify, watch.fd, after, watch.generation);
+    if (result === -EEXIST)
+      result = native.epollControl(this.#epoll, controlModify, watch.fd, after, watch.generation);
     if (result < 0) throw systemCallError('epoll_ctl', result, `descriptor ${watch.fd}`);
   }
 
@@ -113,7 +120,11 @@ export class Poller {
   #wake(error: NodeJS.ErrnoException): void {
     if (this.#closed) return;
     if (error.code !== 'ENOTSOCK') {
-      throw new HawserError('internal', `the poller's socket fails with ${String(error.code)} where ENOTSOCK was expected`, { cause: error });
+      throw new HawserError(
+        'internal',
+        `the poller's socket fails with ${String(error.code)} where ENOTSOCK was expected`,
+        { cause: error },
+      );
     }
     this.wakes++;
     const events = this.#events;

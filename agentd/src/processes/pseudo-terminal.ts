@@ -28,7 +28,11 @@ function ptyBinding(): PtyBinding {
     binding = loader.loadNativeModule('pty').module;
     return binding;
   } catch (cause) {
-    throw new HawserError('missing_dependency', `a terminal needs node-pty's native binding, which cannot be loaded: ${String(cause)}`, { cause });
+    throw new HawserError(
+      'missing_dependency',
+      `a terminal needs node-pty's native binding, which cannot be loaded: ${String(cause)}`,
+      { cause },
+    );
   }
 }
 
@@ -84,7 +88,13 @@ export class PseudoTerminal {
 
   /** The foreground group is told with SIGWINCH where the size differs. */
   resize(size: WindowSize): void {
-    const result = native.setWindowSize(this.masterFd, size.cols, size.rows, size.xpixel ?? 0, size.ypixel ?? 0);
+    const result = native.setWindowSize(
+      this.masterFd,
+      size.cols,
+      size.rows,
+      size.xpixel ?? 0,
+      size.ypixel ?? 0,
+    );
     check('ioctl TIOCSWINSZ', result, this.slavePath);
   }
 
@@ -132,7 +142,10 @@ function openPair(size: WindowSize): { master: number; slave: number; pty: strin
     return pty.open(size.cols, size.rows);
   } catch (cause) {
     // openpty(3): no /dev/ptmx, no /dev/pts mounted, or kernel.pty.max reached; the binding does not say.
-    throw new HawserError('launch_failed', `no terminal could be allocated: ${String(cause)}`, { stage: 'terminal', cause });
+    throw new HawserError('launch_failed', `no terminal could be allocated: ${String(cause)}`, {
+      stage: 'terminal',
+      cause,
+    });
   }
 }
 

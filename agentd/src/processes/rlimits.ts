@@ -53,16 +53,24 @@ export type LimitValue = number | bigint | 'unlimited';
 /** Checks one limit of a request. `soft` alone means both. */
 export function resourceLimit(name: string, soft: LimitValue, hard: LimitValue = soft): ResourceLimit {
   const limit = { resource: limitNumber(name), soft: limitValue(name, soft), hard: limitValue(name, hard) };
-  if (limit.soft > limit.hard) throw new HawserError('invalid_limit', `limit ${name}: soft ${soft} is above hard ${hard}`);
+  if (limit.soft > limit.hard)
+    throw new HawserError('invalid_limit', `limit ${name}: soft ${soft} is above hard ${hard}`);
   return limit;
 }
 
 function limitValue(name: string, value: LimitValue): bigint {
   if (value === 'unlimited') return limitInfinity;
-  if (typeof value === 'bigint' ? value >= 0n && value <= limitInfinity : Number.isSafeInteger(value) && value >= 0) {
+  if (
+    typeof value === 'bigint'
+      ? value >= 0n && value <= limitInfinity
+      : Number.isSafeInteger(value) && value >= 0
+  ) {
     return BigInt(value);
   }
-  throw new HawserError('invalid_limit', `limit ${name} of ${value} is not a whole number from 0 to 2^64 - 1`);
+  throw new HawserError(
+    'invalid_limit',
+    `limit ${name} of ${value} is not a whole number from 0 to 2^64 - 1`,
+  );
 }
 
 const pair = new BigUint64Array(2);
@@ -79,6 +87,10 @@ export function setLimit(pid: number, limit: ResourceLimit): void {
   pair[1] = limit.hard;
   const result = native.prlimit(pid, limit.resource, pair, null);
   if (result < 0) {
-    throw systemCallError('prlimit', result, `${limitName(limit.resource)} of process ${pid} to ${limit.soft}, ${limit.hard}`);
+    throw systemCallError(
+      'prlimit',
+      result,
+      `${limitName(limit.resource)} of process ${pid} to ${limit.soft}, ${limit.hard}`,
+    );
   }
 }
