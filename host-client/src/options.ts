@@ -92,6 +92,4 @@ export interface ConnectOptions {
   readonly checked?: boolean;
   /** Ends the attempt to connect. */
   readonly signal?: AbortSignal;
-  /** For `local:`: more arguments for the agent. */
-  readonly agentArgs?: readonly string[];
 }

@@ -28,12 +28,13 @@ export { Channel, Connection } from './connection/connection.js';
 export type {
   Agreement,
   ChannelHandler,
-  Clock,
   ConnectionHandler,
   ConnectionNotice,
   ConnectionOptions,
   Message,
 } from './connection/connection.js';
+export { systemClock } from './connection/clock.js';
+export type { Clock } from './connection/clock.js';
 export { AgentGreeting } from './connection/agent-greeting.js';
 export type { AgentGreetingOptions, AgentIdentity } from './connection/agent-greeting.js';
 export { HostGreeting } from './connection/host-greeting.js';

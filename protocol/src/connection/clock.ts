@@ -1,6 +1,12 @@
-import type { Clock } from '@hawser/protocol';
+/** The timers of a connection; real ones in programs, hand-driven ones in tests. */
+export interface Clock {
+  /** Milliseconds of a clock that never jumps. */
+  now(): number;
+  /** Calls back once after `ms`, without keeping the process alive. @returns cancels it. */
+  after(ms: number, callback: () => void): () => void;
+}
 
-/** The process's monotonic clock, and its timers, which keep nothing alive. */
+/** The process's monotonic clock and its timers. */
 export const systemClock: Clock = {
   now: () => performance.now(),
   after: (ms, callback) => {

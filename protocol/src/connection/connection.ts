@@ -8,6 +8,7 @@ import type { MessageCodec } from '../messages/codec.js';
 import type { Payload } from '../messages/schemas.js';
 import { Spool } from '../spool.js';
 import type { SpoolBudget } from '../spool.js';
+import type { Clock } from './clock.js';
 import { MessageLog } from './message-log.js';
 import type { Port, PortClient } from './port.js';
 import { ReceiveStream } from './receive-stream.js';
@@ -18,14 +19,6 @@ import { SendStream } from './send-stream.js';
 export type Message = {
   [N in MessageFrameName]: { readonly name: N; readonly number: number; readonly body: Payload<N> };
 }[MessageFrameName];
-
-/** The timers of one connection; real ones in programs, hand-driven ones in tests. */
-export interface Clock {
-  /** Milliseconds of a clock that never jumps. */
-  now(): number;
-  /** Calls back once after `ms`, without keeping the process alive. @returns cancels it. */
-  after(ms: number, callback: () => void): () => void;
-}
 
 /** Something of the other side's that was wrong or unknown; the connection goes on. */
 export type ConnectionNotice =

@@ -5,7 +5,8 @@ import type { Frame } from '../frames/header.js';
 import type { Limits } from '../limits.js';
 import type { MessageCodec } from '../messages/codec.js';
 import type { Payload } from '../messages/schemas.js';
-import type { Agreement, Clock } from './connection.js';
+import type { Clock } from './clock.js';
+import type { Agreement } from './connection.js';
 import { generations } from './generations.js';
 import type { Port } from './port.js';
 

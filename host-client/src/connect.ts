@@ -1,0 +1,26 @@
+import type { Duplex } from 'node:stream';
+import { Agent } from './agent.js';
+import type { ConnectOptions } from './options.js';
+import { openLine } from './transports/connect-line.js';
+import { DuplexLine } from './transports/duplex-line.js';
+
+/**
+ * Connects to the agent at the other end of a line:
+ *
+ * - `unix:PATH`, a Unix socket
+ * - `uart:DEVICE[?baud=115200]`, a serial port or a pty
+ * - `vsock:CID:PORT`
+ * - `firecracker:PATH:PORT`, the Unix socket that Firecracker and Cloud Hypervisor make for vsock
+ * - `exec:COMMAND`, a shell command whose stdin and stdout are the line, `ssh` or `kubectl exec` for one
+ * - `local:`, an agent started here for the purpose
+ * - or any Duplex stream
+ *
+ * @throws HawserError `line_open_failed`, `handshake_timeout`, `rejected`, `unsupported`, `aborted`, `missing_dependency`.
+ * @example
+ * await using agent = await connect('unix:/run/hawser.sock');
+ */
+export async function connect(line: string | Duplex, options: ConnectOptions = {}): Promise<Agent> {
+  if (typeof line !== 'string') return Agent.greet(new DuplexLine(line), options);
+  const timeoutMs = options.handshakeTimeoutMs;
+  return Agent.greet(await openLine(line, { signal: options.signal, timeoutMs }), options);
+}

@@ -1,0 +1,65 @@
+import type { ExecRequest, Rlimit, TerminalSize } from '@hawser/protocol';
+import { HawserError } from '@hawser/protocol';
+import type { CommandOptions, RlimitName, RlimitSetting, RlimitSettings, RlimitTable, SpawnOptions } from './options.js';
+
+export const defaultTerminalSize: TerminalSize = { rows: 24, cols: 80 };
+
+/** @throws HawserError `invalid_env` for a name that no environment can hold. */
+export function execRequest(
+  cmd: string | Uint8Array,
+  args: readonly (string | Uint8Array)[],
+  options: CommandOptions & Pick<SpawnOptions, 'tty' | 'stdin'>,
+): ExecRequest {
+  return {
+    cmd,
+    args: [...args],
+    env: options.env === undefined ? undefined : envEntries(options.env),
+    inheritEnv: options.inheritEnv,
+    cwd: options.cwd,
+    user: options.user,
+    umask: options.umask,
+    tty: terminalSize(options.tty),
+    rlimits: options.rlimits === undefined ? undefined : rlimitsOnWire(options.rlimits),
+    nice: options.nice,
+    oomScoreAdj: options.oomScoreAdj,
+    noNewPrivileges: options.noNewPrivileges,
+    stdin: options.stdin,
+    timeoutMs: options.timeoutMs,
+    killSignal: options.killSignal,
+    killGraceMs: options.killGraceMs,
+    labels: options.labels === undefined ? undefined : { ...options.labels },
+  };
+}
+
+export function terminalSize(tty: SpawnOptions['tty']): TerminalSize | undefined {
+  if (tty === undefined || tty === false) return undefined;
+  return tty === true ? defaultTerminalSize : { ...defaultTerminalSize, ...tty };
+}
+
+export function rlimitsOnWire(settings: RlimitSettings): Rlimit[] {
+  return Object.entries(settings).map(([resource, setting]: [string, RlimitSetting]) =>
+    typeof setting === 'object'
+      ? { resource, soft: setting.soft, hard: setting.hard }
+      : { resource, soft: setting, hard: setting },
+  );
+}
+
+export function rlimitTable(rlimits: readonly Rlimit[]): RlimitTable {
+  const value = (limit: number | bigint | 'unlimited'): bigint | 'unlimited' =>
+    limit === 'unlimited' ? limit : BigInt(limit);
+  return Object.fromEntries(
+    rlimits.map(({ resource, soft, hard }) => [resource as RlimitName, { soft: value(soft), hard: value(hard) }]),
+  ) as RlimitTable;
+}
+
+function envEntries(env: NonNullable<CommandOptions['env']>): (string | Uint8Array)[] {
+  const entries: (string | Uint8Array)[] = [];
+  for (const [name, value] of Object.entries(env)) {
+    if (value === undefined) continue; // as node:child_process has it
+    if (name === '' || name.includes('=') || name.includes('\0')) {
+      throw new HawserError('invalid_env', `env name ${JSON.stringify(name)} is empty or has a "=" or NUL in it`);
+    }
+    entries.push(typeof value === 'string' ? `${name}=${value}` : Buffer.concat([Buffer.from(`${name}=`), value]));
+  }
+  return entries;
+}

@@ -1,0 +1,19 @@
+export type { ErrorCode, ExitRecord, LaunchStage, SignalTarget, StreamCount, TerminalSize } from '@hawser/protocol';
+export { errorCodes, HawserError } from '@hawser/protocol';
+export { Agent } from './agent.js';
+export type { AgentInfo, AgentWelcome } from './agent.js';
+export { connect } from './connect.js';
+export type {
+  CommandOptions,
+  ConnectOptions,
+  ExecOptions,
+  RlimitName,
+  RlimitSetting,
+  RlimitSettings,
+  RlimitTable,
+  RlimitValue,
+  SignalOptions,
+  SpawnOptions,
+} from './options.js';
+export type { ExecResult } from './sessions/exec.js';
+export type { ExitResult, Session } from './sessions/session.js';

@@ -1,0 +1,61 @@
+import { Writable } from 'node:stream';
+import { HawserError } from '@hawser/protocol';
+import type { SendStream } from '@hawser/protocol';
+
+/**
+ * A session's stdin as a Writable. A write is done when its bytes are in the spool, where they stay
+ * until the agent has taken them; a full spool holds the writer back.
+ *
+ * When the command closes its end, `error` comes with code `stdin_closed`; the session goes on.
+ */
+export class InputStream extends Writable {
+  #stream: SendStream | undefined;
+  #waiting: { bytes: Uint8Array; done: (error?: Error | null) => void } | undefined;
+
+  constructor() {
+    super({ highWaterMark: 64 * 1024, decodeStrings: true });
+    // Nobody has to listen: a command that stops reading is no fault of the program that feeds it.
+    this.on('error', () => {});
+  }
+
+  attach(stream: SendStream): void {
+    this.#stream = stream;
+  }
+
+  /** The spool has room again. */
+  room(): void {
+    const waiting = this.#waiting;
+    if (waiting === undefined) return;
+    this.#waiting = undefined;
+    this.#put(waiting.bytes, waiting.done);
+  }
+
+  /** The command reads no more. Bytes that it did not take are gone. */
+  closedByCommand(error: HawserError): void {
+    if (!this.writableFinished) this.destroy(error);
+  }
+
+  override _write(chunk: Uint8Array, _encoding: string, done: (error?: Error | null) => void): void {
+    this.#put(chunk, done);
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    this.#stream?.end();
+    done();
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    waiting?.done(error ?? new HawserError('stdin_closed', 'stdin was destroyed'));
+    // The command must not wait for what nobody will send.
+    this.#stream?.end();
+    done(error);
+  }
+
+  #put(bytes: Uint8Array, done: (error?: Error | null) => void): void {
+    const taken = this.#stream?.write(bytes) ?? 0;
+    if (taken === bytes.length) done();
+    else this.#waiting = { bytes: bytes.subarray(taken), done };
+  }
+}

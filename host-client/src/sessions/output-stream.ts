@@ -1,0 +1,77 @@
+import { Readable } from 'node:stream';
+import type { ReceiveStream, StreamSink } from '@hawser/protocol';
+
+/**
+ * One output of a session as a Readable. Credit goes back as the application reads; an output that
+ * was destroyed is read and dropped, so that nothing waits for it.
+ */
+export class OutputStream extends Readable implements StreamSink {
+  #stream: ReceiveStream | undefined;
+  /** Bytes pushed and not yet credited. */
+  #pushed = 0;
+  readonly #onSettled: () => void;
+
+  /** @param onSettled the output is complete, and again when all of it was consumed. */
+  constructor(onSettled: () => void) {
+    // One window may lie here: credit, not this mark, is what holds the sender back.
+    super({ highWaterMark: 64 * 1024 });
+    this.#onSettled = onSettled;
+  }
+
+  attach(stream: ReceiveStream): void {
+    this.#stream = stream;
+  }
+
+  /** Bytes that came so far. */
+  get receivedBytes(): number {
+    return this.#stream?.receivedBytes ?? 0;
+  }
+
+  /** The last byte came. */
+  get complete(): boolean {
+    return this.#stream?.ended ?? false;
+  }
+
+  /** The last byte came and was read by the application. */
+  get consumed(): boolean {
+    return this.#stream?.finished ?? false;
+  }
+
+  data(bytes: Uint8Array): boolean {
+    if (this.destroyed) {
+      this.#stream?.consume(bytes.length);
+      return true;
+    }
+    this.#pushed += bytes.length;
+    const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    if (this.push(view)) this.#credit();
+    return false;
+  }
+
+  end(): void {
+    this.push(null);
+    this.#onSettled();
+  }
+
+  gap(_from: number, _to: number): void {
+    // Only a session that was asked to drops bytes.
+  }
+
+  override _read(): void {
+    this.#credit();
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#credit();
+    callback(error);
+  }
+
+  /** What was pushed has room: the sender may go on. */
+  #credit(): void {
+    const bytes = this.#pushed;
+    this.#pushed = 0;
+    if (bytes === 0) return;
+    this.#stream?.consume(bytes);
+    if (this.consumed) this.#onSettled();
+  }
+}
