@@ -4,7 +4,7 @@ import {
   type OptionModel,
   type ProgramModel,
   pathKinds,
-} from './completion.js';
+} from './completion-model.js';
 
 /**
  * Bash splits words at the characters of COMP_WORDBREAKS, `:` and `=` among them, and replaces only what is behind

@@ -4,7 +4,7 @@ import {
   type OptionModel,
   type ProgramModel,
   pathKinds,
-} from './completion.js';
+} from './completion-model.js';
 
 export function fishScript({ options, commands }: ProgramModel): string {
   return `# fish completion for hawser, made by "hawser completion fish"

@@ -1,4 +1,4 @@
-import { type CommandModel, lineKinds, type OptionModel, type ProgramModel } from './completion.js';
+import { type CommandModel, lineKinds, type OptionModel, type ProgramModel } from './completion-model.js';
 
 const repeatable = new Set(['--env', '--label', '--rlimit']);
 

@@ -1,84 +1,19 @@
 import type { Command } from 'commander';
 import { bashScript } from './completion-bash.js';
 import { fishScript } from './completion-fish.js';
+import { programModel, type Shell, shells } from './completion-model.js';
 import { zshScript } from './completion-zsh.js';
-import { rlimitNames } from './parse-rlimit.js';
-import { signalNames } from './parse-signal.js';
 
-export interface OptionModel {
-  /** `--timeout`. */
-  readonly long: string;
-  /** `-t`, where there is one. */
-  readonly short: string | undefined;
-  readonly description: string;
-  /** The value's placeholder, where the option takes one. */
-  readonly takes: string | undefined;
-  /** Values, or beginnings of values (they end in `=`), worth offering. */
-  readonly values: readonly string[];
-}
+const makers = { bash: bashScript, zsh: zshScript, fish: fishScript } as const satisfies Record<
+  Shell,
+  unknown
+>;
 
-export interface CommandModel {
-  readonly name: string;
-  readonly summary: string;
-  readonly options: readonly OptionModel[];
-  readonly operand: 'line' | { readonly values: readonly string[] };
-}
-
-export interface ProgramModel {
-  readonly options: readonly OptionModel[];
-  readonly commands: readonly CommandModel[];
-}
-
-/** Beginnings of lines; what follows those in `pathKinds` is a path on this machine. */
-export const lineKinds = ['unix:', 'uart:', 'vsock:', 'firecracker:', 'exec:', 'local:'] as const;
-export const pathKinds = ['unix:', 'uart:', 'firecracker:'] as const;
-
-const makers = { bash: bashScript, zsh: zshScript, fish: fishScript } as const;
-
-export function isShell(name: string): name is keyof typeof makers {
-  return Object.hasOwn(makers, name);
+export function isShell(name: string): name is Shell {
+  return (shells as readonly string[]).includes(name);
 }
 
 /** The whole script; it calls nothing of hawser while completing. */
-export function completionScript(shell: keyof typeof makers, program: Command): string {
+export function completionScript(shell: Shell, program: Command): string {
   return makers[shell](programModel(program));
-}
-
-const optionValues: Readonly<Record<string, readonly string[]>> = {
-  '--rlimit': rlimitNames.map((name) => `${name}=`),
-  '--kill-signal': signalNames.map((name) => name.slice('SIG'.length)),
-};
-
-function programModel(program: Command): ProgramModel {
-  const help = program.createHelp();
-  const commands = help.visibleCommands(program);
-  const names = commands.map((command) => command.name());
-  const optionsOf = (command: Command): OptionModel[] =>
-    help.visibleOptions(command).map((option) => ({
-      long: option.long ?? '',
-      short: option.short,
-      description: option.description,
-      takes: option.required ? /<(.+)>/.exec(option.flags)?.[1] : undefined,
-      values: optionValues[option.long ?? ''] ?? [],
-    }));
-  return {
-    options: optionsOf(program),
-    commands: commands.map((command) => ({
-      name: command.name(),
-      summary: command.summary() || command.description(),
-      options: optionsOf(command),
-      operand: operandOf(command, names),
-    })),
-  };
-}
-
-function operandOf(command: Command, commandNames: readonly string[]): CommandModel['operand'] {
-  switch (command.registeredArguments[0]?.name()) {
-    case 'LINE':
-      return 'line';
-    case 'SHELL':
-      return { values: Object.keys(makers) };
-    default:
-      return { values: commandNames };
-  }
 }

@@ -1,10 +1,8 @@
 import { HawserError } from '@hawser/protocol';
-import { connect } from '../index.js';
+import { type Agent, connect } from '../index.js';
 import { exitCodes } from './exit-code.js';
 import { lineAdvice } from './line-advice.js';
 import { printError, printLine, toJson } from './report.js';
-
-type Agent = Awaited<ReturnType<typeof connect>>;
 
 export interface DoctorFlags {
   readonly token?: string;

@@ -1,5 +1,5 @@
-import { type ExitRecord, HawserError } from '@hawser/protocol';
-import { connect } from '../index.js';
+import { HawserError } from '@hawser/protocol';
+import { type Agent, connect, type ExitResult, type Session } from '../index.js';
 import type { RlimitSettings, SpawnOptions } from '../options.js';
 import { errorExitCode, exitCodes, recordExitCode, signalExitCode } from './exit-code.js';
 import { copyInput, releaseInput } from './input-copy.js';
@@ -8,9 +8,6 @@ import { printError, printJson } from './report.js';
 import { SignalForwarder } from './signal-forwarder.js';
 import { SizeForwarder } from './size-forwarder.js';
 import { LocalTerminal, localTerminalSize } from './terminal.js';
-
-type Agent = Awaited<ReturnType<typeof connect>>;
-type Session = Awaited<ReturnType<Agent['spawn']>>;
 
 /** What the options of `hawser exec` hold, under commander's names. */
 export interface ExecFlags {
@@ -71,7 +68,7 @@ export async function exec(call: ExecCall): Promise<number> {
 }
 
 type Outcome =
-  | { readonly at: 'exited'; readonly record: ExitRecord & { code: number | null; signal: string | null } }
+  | { readonly at: 'exited'; readonly record: ExitResult }
   | { readonly at: 'output_failed'; readonly error: NodeJS.ErrnoException };
 
 async function runOn(

@@ -39,6 +39,8 @@ export function signalNumber(name: string): number | undefined {
     const number = base + Number(`${realTime[2] ?? '+'}${realTime[3] ?? '0'}`);
     return number >= firstRealTime && number <= lastRealTime ? number : undefined;
   }
+  // The two that glibc keeps for itself have no other name.
+  if (name === 'SIG32' || name === 'SIG33') return Number(name.slice(3));
   const at = signalNames.indexOf(name);
   return at === -1 ? undefined : at + 1;
 }

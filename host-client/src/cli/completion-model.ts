@@ -1,0 +1,74 @@
+import type { Command } from 'commander';
+import { rlimitNames } from './parse-rlimit.js';
+import { signalNames } from './parse-signal.js';
+
+export interface OptionModel {
+  /** `--timeout`. */
+  readonly long: string;
+  /** `-t`, where there is one. */
+  readonly short: string | undefined;
+  readonly description: string;
+  /** The value's placeholder, where the option takes one. */
+  readonly takes: string | undefined;
+  /** Values, or beginnings of values (they end in `=`), worth offering. */
+  readonly values: readonly string[];
+}
+
+export interface CommandModel {
+  readonly name: string;
+  readonly summary: string;
+  readonly options: readonly OptionModel[];
+  readonly operand: 'line' | { readonly values: readonly string[] };
+}
+
+export interface ProgramModel {
+  readonly options: readonly OptionModel[];
+  readonly commands: readonly CommandModel[];
+}
+
+/** Beginnings of lines; what follows those in `pathKinds` is a path on this machine. */
+export const lineKinds = ['unix:', 'uart:', 'vsock:', 'firecracker:', 'exec:', 'local:'] as const;
+export const pathKinds = ['unix:', 'uart:', 'firecracker:'] as const;
+
+export const shells = ['bash', 'zsh', 'fish'] as const;
+export type Shell = (typeof shells)[number];
+
+const optionValues: Readonly<Record<string, readonly string[]>> = {
+  '--rlimit': rlimitNames.map((name) => `${name}=`),
+  '--kill-signal': signalNames.map((name) => name.slice('SIG'.length)),
+};
+
+/** What the scripts are made of, read from the command tree. */
+export function programModel(program: Command): ProgramModel {
+  const help = program.createHelp();
+  const commands = help.visibleCommands(program);
+  const names = commands.map((command) => command.name());
+  const optionsOf = (command: Command): OptionModel[] =>
+    help.visibleOptions(command).map((option) => ({
+      long: option.long ?? '',
+      short: option.short,
+      description: option.description,
+      takes: option.required ? /<(.+)>/.exec(option.flags)?.[1] : undefined,
+      values: optionValues[option.long ?? ''] ?? [],
+    }));
+  return {
+    options: optionsOf(program),
+    commands: commands.map((command) => ({
+      name: command.name(),
+      summary: command.summary() || command.description(),
+      options: optionsOf(command),
+      operand: operandOf(command, names),
+    })),
+  };
+}
+
+function operandOf(command: Command, commandNames: readonly string[]): CommandModel['operand'] {
+  switch (command.registeredArguments[0]?.name()) {
+    case 'LINE':
+      return 'line';
+    case 'SHELL':
+      return { values: shells };
+    default:
+      return { values: commandNames };
+  }
+}

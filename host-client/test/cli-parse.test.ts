@@ -1,0 +1,101 @@
+import { constants } from 'node:os';
+import t, { type Test } from 'tap';
+import { BadValue } from '../src/cli/bad-value.js';
+import { errorExitCode, recordExitCode, signalExitCode } from '../src/cli/exit-code.js';
+import { parseAssignment, parseVariable } from '../src/cli/parse-assignment.js';
+import { parseDuration } from '../src/cli/parse-duration.js';
+import { parseRlimit } from '../src/cli/parse-rlimit.js';
+import { parseSignal, signalNumber } from '../src/cli/parse-signal.js';
+import { parseUmask } from '../src/cli/parse-umask.js';
+
+/** Each text is refused, and the message says which text it was. */
+function refused(t: Test, parse: (text: string) => unknown, texts: readonly string[]) {
+  for (const text of texts) {
+    try {
+      parse(text);
+      t.fail(`${JSON.stringify(text)} was taken`);
+    } catch (error) {
+      t.ok(error instanceof BadValue, `${JSON.stringify(text)} is refused`);
+      t.ok((error as Error).message.includes(text.split('=').at(-1) ?? text), (error as Error).message);
+    }
+  }
+}
+
+t.test('durations have a unit', (t) => {
+  t.equal(parseDuration('500ms'), 500);
+  t.equal(parseDuration('5s'), 5000);
+  t.equal(parseDuration('1.5s'), 1500);
+  t.equal(parseDuration('2m'), 120_000);
+  t.equal(parseDuration('1h'), 3_600_000);
+  refused(t, parseDuration, ['5', '', 's', '-1s', '5 s', '0s', '1d', '5s5', '1e3s']);
+  t.end();
+});
+
+t.test('limits have a soft and a hard side', (t) => {
+  t.same(parseRlimit('nofile=64:128'), { nofile: { soft: 64, hard: 128 } });
+  t.same(parseRlimit('nofile=64'), { nofile: { soft: 64, hard: 64 } });
+  t.same(parseRlimit('core=0:unlimited'), { core: { soft: 0, hard: 'unlimited' } });
+  t.same(parseRlimit('as=18446744073709551615'), {
+    as: { soft: 18446744073709551615n, hard: 18446744073709551615n },
+  });
+  refused(t, parseRlimit, [
+    'nofile',
+    'nofile=',
+    'nofile=1:',
+    'nofile=-1',
+    'nofile=1k',
+    'nofile=1:2:3',
+    'nofile=18446744073709551616',
+  ]);
+  t.throws(() => parseRlimit('files=1'), { message: /"files" is not a resource limit.* nofile / });
+  t.throws(() => parseRlimit('toString=1'), { message: /"toString" is not a resource limit/ });
+  t.end();
+});
+
+t.test('assignments keep every further equals sign', (t) => {
+  t.same(parseAssignment('A=b=c'), ['A', 'b=c']);
+  t.same(parseAssignment('A='), ['A', '']);
+  t.same(parseAssignment('A=line\nline'), ['A', 'line\nline']);
+  refused(t, parseAssignment, ['A', '', '=b']);
+  t.same(parseVariable('A', { A: 'here' }), ['A', 'here']);
+  t.equal(parseVariable('A', {}), undefined);
+  t.same(parseVariable('A=', { A: 'here' }), ['A', '']);
+  t.end();
+});
+
+t.test('a umask is octal', (t) => {
+  t.equal(parseUmask('022'), 0o22);
+  t.equal(parseUmask('0o077'), 0o77);
+  t.equal(parseUmask('0777'), 0o777);
+  refused(t, parseUmask, ['9', '-1', '01777', 'u=rwx', '']);
+  t.end();
+});
+
+t.test('signals go by name and number, real-time ones too', (t) => {
+  for (const text of ['TERM', 'term', 'SIGTERM', '15']) t.equal(parseSignal(text), 'SIGTERM');
+  t.equal(parseSignal('34'), 'SIGRTMIN');
+  t.equal(parseSignal('rtmin+2'), 'SIGRTMIN+2');
+  t.equal(signalNumber('SIGRTMAX-1'), 63);
+  t.equal(signalNumber('SIG32'), 32);
+  refused(t, parseSignal, ['0', '65', 'NOPE', 'RTMIN+99', '-9']);
+  if (process.platform === 'linux') {
+    for (const [name, number] of Object.entries(constants.signals)) {
+      if (name !== 'SIGIOT' && name !== 'SIGPOLL') t.equal(signalNumber(name), number, name);
+    }
+  }
+  t.end();
+});
+
+t.test('exit codes are those of sh, timeout and docker', (t) => {
+  t.equal(recordExitCode({ code: 42, signal: null, timedOut: false }), 42);
+  t.equal(recordExitCode({ code: null, signal: 'SIGKILL', timedOut: false }), 137);
+  t.equal(recordExitCode({ code: null, signal: 'SIGTERM', timedOut: true }), 124);
+  t.equal(recordExitCode({ code: 0, signal: null, timedOut: true }), 124);
+  t.equal(signalExitCode('SIGRTMIN+1'), 128 + 35);
+  t.equal(errorExitCode('not_found'), 127);
+  t.equal(errorExitCode('interpreter_not_found'), 127);
+  t.equal(errorExitCode('not_executable'), 126);
+  t.equal(errorExitCode('permission_denied'), 126);
+  t.equal(errorExitCode('line_closed'), 125);
+  t.end();
+});
