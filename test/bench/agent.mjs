@@ -1,18 +1,29 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { until } from './deadline.mjs';
 
 const program = fileURLToPath(new URL('../../agentd/dist/hawser-agentd.cjs', import.meta.url));
 
+/** More than the thousand idle sessions of the memory figures; everything else is as the agent has it by default. */
+const sessionsMax = '2000';
+
 /** One agentd, measured from outside by its pid. */
 export class AgentProcess {
+  #ending = false;
+
   constructor(owner, nodeArgs = []) {
     this.path = owner.path('agent');
     this.line = `unix:${this.path}`;
     this.owner = owner;
-    this.child = owner.start(process.execPath, [...nodeArgs, program, '--listen', this.line], {
-      stdio: ['ignore', 'ignore', 'inherit'],
+    const log = `${this.path}.log`;
+    const logDescriptor = openSync(log, 'w');
+    const args = [...nodeArgs, program, '--listen', this.line, '--sessions-max', sessionsMax];
+    this.child = owner.start(process.execPath, args, { stdio: ['ignore', 'ignore', logDescriptor] });
+    closeSync(logDescriptor);
+    this.child.once('exit', (code, signal) => {
+      if (!this.#ending)
+        console.error(`agentd ended (${code ?? signal}); its log:\n${readFileSync(log, 'utf8')}`);
     });
   }
 
@@ -32,6 +43,7 @@ export class AgentProcess {
   }
 
   async end() {
+    this.#ending = true;
     await this.owner.end(this.child);
   }
 }

@@ -12,8 +12,14 @@ const size = { rows: 24, cols: 80 };
 
 const repeat = (count, run) => Promise.all(Array.from({ length: count }, (_, index) => run(index)));
 
+/** As it is called without options: the command's stdin is at its end. */
 async function pipedExec() {
-  await agent.exec('/bin/true', [], { stdin: 'null' });
+  await agent.exec('/bin/true');
+}
+
+/** With a third pipe, as the references have it. */
+async function threePipesExec() {
+  await agent.exec('/bin/true', [], { input: '' });
 }
 
 async function terminalExec() {
@@ -70,6 +76,7 @@ let idle = [];
 
 await serve({
   exec: ({ count }) => timed(() => repeat(count, pipedExec)),
+  threePipes: ({ count }) => timed(() => repeat(count, threePipesExec)),
   terminal: ({ count }) => timed(() => repeat(count, terminalExec)),
 
   async ping({ count }) {

@@ -15,7 +15,8 @@ export async function latency({ lineup, quick }) {
     () =>
       contestant.ask({ run, count: 1 });
   const measured = await interleaved(rounds, {
-    hawser: one(host),
+    hawser: one(host, 'threePipes'),
+    hawserNoStdin: one(host),
     cPipes: one(cPipes),
     childProcess: one(childProcess),
     hawserTerminal: one(host, 'terminal'),
@@ -25,6 +26,7 @@ export async function latency({ lineup, quick }) {
 
   const piped = {
     Hawser: measured.hawser,
+    'Hawser, without stdin': measured.hawserNoStdin,
     'C posix_spawn': measured.cPipes,
     child_process: measured.childProcess,
   };
@@ -36,7 +38,7 @@ export async function latency({ lineup, quick }) {
   return {
     data: { rounds, ...measured },
     tables: [
-      distribution(`piped exec of /bin/true, ms, ${rounds} each, interleaved`, piped),
+      distribution(`piped exec of /bin/true, three pipes, ms, ${rounds} each, interleaved`, piped),
       distribution(`terminal exec of /bin/true, ms, ${rounds} each, interleaved`, terminal),
     ],
     targets: [
@@ -79,7 +81,7 @@ function distribution(title, contestants) {
   const rows = Object.entries(contestants).map(([name, { p10, p50, p90, p99 }]) => [
     name,
     ...[p10, p50, p90, p99].map((ms) => decimals(ms, 2)),
-    name === 'Hawser' ? '' : ratio(ours.p50 / p50),
+    name.startsWith('Hawser') ? '' : ratio(ours.p50 / p50),
   ]);
   return table(title, ['', 'p10', 'p50', 'p90', 'p99', 'Hawser p50 / its p50'], rows);
 }
