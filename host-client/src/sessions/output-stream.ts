@@ -16,6 +16,9 @@ export class OutputStream extends Readable implements StreamSink {
     // One window may lie here: credit, not this mark, is what holds the sender back.
     super({ highWaterMark: 64 * 1024 });
     this.#onSettled = onSettled;
+    // Whoever reads hears of a lost connection by 'error'; nobody is forced to listen, since the
+    // session's `exited` and `closed` tell it too.
+    this.on('error', () => {});
   }
 
   attach(stream: ReceiveStream): void {
