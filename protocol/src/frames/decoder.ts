@@ -1,4 +1,4 @@
-import { frameCrc, frameFlags, headerAt, headerBytes, headerCheck, magic0, magic1, readOffset, readUint32 } from './header.js';
+import { frameCrc, frameFlags, headerAt, headerBytes, headerCheck, magic0, magic1, readOffset, readUint16, readUint32 } from './header.js';
 import type { Frame } from './header.js';
 
 /** Why bytes were not a frame; `length` is also a frame that is not CHECKED where it must be. */
@@ -13,12 +13,15 @@ export interface FrameSink {
    *   view of them returns false; the decoder then never writes to that memory again.
    */
   frame(frame: Frame): boolean;
-  /** Bytes that belong to no frame, in one piece per place where the reason changed. */
+  /** Bytes that belong to no frame: one call per run of them (and read), with the reason of its first byte. */
   skipped(bytes: number, reason: SkipReason): void;
 }
 
 /** The least room that a read is offered; below it the decoder takes a new buffer. */
 const roomMin = 16 * 1024;
+
+/** A buffer that has grown to more than so many times its usual size is not kept. */
+const keptBuffersMax = 4;
 
 /**
  * Turns bytes into frames. Synchronous, no I/O.
@@ -44,6 +47,7 @@ export class FrameDecoder {
   readonly #frame: Frame = { type: 0, flags: 0, lane: 0, channel: 0, offset: 0, payload: new Uint8Array(0) };
   #skippedBytes = 0;
   #skippedFor: SkipReason = 'magic';
+  #incompleteLane: number | undefined;
 
   /**
    * @param options.frameBytesMax a header that declares a longer payload is no header.
@@ -68,9 +72,14 @@ export class FrameDecoder {
     return this.#end - this.#start;
   }
 
+  /** The lane of the frame whose header checked and whose payload is still coming in, where there is one. */
+  get incompleteLane(): number | undefined {
+    return this.#incompleteLane;
+  }
+
   /** Where the next read goes: never empty. Valid until the next call of any method. */
   room(): Uint8Array {
-    if (this.#start === this.#end && !this.#lent) this.#start = this.#end = 0;
+    if (this.#start === this.#end) this.#rest();
     if (this.#buffer.length - this.#end < roomMin) this.#makeRoom();
     return this.#buffer.subarray(this.#end);
   }
@@ -93,6 +102,15 @@ export class FrameDecoder {
     }
   }
 
+  /** Nothing is pending: the buffer is used from its start again, and one that grew for a large frame is let go. */
+  #rest(): void {
+    if (this.#buffer.length > this.#bufferBytes * keptBuffersMax) {
+      this.#buffer = emptyPayload;
+      this.#lent = false;
+    }
+    if (!this.#lent) this.#start = this.#end = 0;
+  }
+
   #makeRoom(): void {
     const pending = this.#end - this.#start;
     // A lone frame that fills the buffer doubles it: memory follows the bytes that really came.
@@ -110,6 +128,7 @@ export class FrameDecoder {
   }
 
   #decode(): void {
+    this.#incompleteLane = undefined;
     while (this.#end - this.#start >= headerBytes) {
       const buffer = this.#buffer;
       const at = this.#start;
@@ -127,21 +146,23 @@ export class FrameDecoder {
         continue;
       }
       // The crc of a CHECKED frame can only be compared when the whole payload is there. The check
-      // field tells a corrupted length before that; a sender that leaves it zero does without.
-      const check = ((buffer[at + headerAt.check] as number) << 8) | (buffer[at + headerAt.check + 1] as number);
+      // field tells a corrupted length before that, and keeps the cost of a resynchronisation linear:
+      // without it each false header would be believed for as many bytes as it claims.
       const headerGood = checked
-        ? check === 0 || check === headerCheck(buffer, at)
+        ? readUint16(buffer, at + headerAt.check) === headerCheck(buffer, at)
         : frameCrc(buffer, at, flags, emptyPayload) === crc;
       if (!headerGood) {
         this.#skip(1, 'header_crc');
         continue;
       }
-      if (end > this.#end) return;
+      if (end > this.#end) {
+        this.#incompleteLane = readUint16(buffer, at + headerAt.lane);
+        return;
+      }
       const payload = buffer.subarray(at + headerBytes, end);
       if (checked && frameCrc(buffer, at, flags, payload) !== crc) {
-        // With a header that checks, the length is believed: nothing inside a damaged payload is
-        // taken for a frame. Without, the next frame may begin anywhere.
-        this.#skip(check === 0 ? 1 : headerBytes + length, 'payload_crc');
+        // The header checked, so the length is believed: nothing inside a damaged payload is taken for a frame.
+        this.#skip(headerBytes + length, 'payload_crc');
         continue;
       }
       this.#start = end;
@@ -155,7 +176,7 @@ export class FrameDecoder {
     const frame = this.#frame;
     frame.type = buffer[at + headerAt.type] as number;
     frame.flags = flags;
-    frame.lane = ((buffer[at + headerAt.lane] as number) << 8) | (buffer[at + headerAt.lane + 1] as number);
+    frame.lane = readUint16(buffer, at + headerAt.lane);
     frame.channel = readUint32(buffer, at + headerAt.channel);
     frame.offset = readOffset(buffer, at + headerAt.offset);
     frame.payload = payload;

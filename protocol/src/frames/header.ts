@@ -34,6 +34,10 @@ export interface Frame {
   payload: Uint8Array;
 }
 
+export function readUint16(bytes: Uint8Array, at: number): number {
+  return ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
+}
+
 export function readUint32(bytes: Uint8Array, at: number): number {
   return (
     ((bytes[at] as number) * 0x1000000 +
@@ -93,7 +97,7 @@ export function frameCrc(bytes: Uint8Array, at: number, flags: number, payload: 
 
 /**
  * What the `check` field of a CHECKED frame holds: 16 bits over the header alone, so that a corrupted
- * length is known before that many bytes were waited for. Never 0, which means "not given".
+ * length is known before that many bytes were waited for. Never 0, which is what other frames have there.
  */
 export function headerCheck(bytes: Uint8Array, at: number): number {
   const before = crc32(bytes.subarray(at, at + headerAt.check));
