@@ -1,10 +1,14 @@
 import { spoolBytesMin } from './limits.js';
 
-/** The memory that all spools of one process share. Buffers come in powers of two and are used again. */
+/**
+ * The memory that all spools of one process share. Buffers come in powers of two and are used again,
+ * but only by their owner (a connection): what was freed may still be on its way to the line, since it
+ * is the peer who says what it has consumed, and no peer may get to see another's bytes.
+ */
 export class SpoolBudget {
   readonly bytesMax: number;
   #bytes = 0;
-  readonly #free = new Map<number, Uint8Array[]>();
+  readonly #free = new Map<object, Map<number, Uint8Array[]>>();
   #freeBytes = 0;
 
   constructor(bytesMax: number) {
@@ -17,8 +21,8 @@ export class SpoolBudget {
   }
 
   /** @returns a buffer of `bytes`, or `undefined` when the budget does not hold it and it is not `urgent`. */
-  take(bytes: number, urgent: boolean): Uint8Array | undefined {
-    const pooled = this.#free.get(bytes)?.pop();
+  take(owner: object, bytes: number, urgent: boolean): Uint8Array | undefined {
+    const pooled = this.#free.get(owner)?.get(bytes)?.pop();
     if (pooled !== undefined) {
       this.#freeBytes -= bytes;
       this.#bytes += bytes;
@@ -30,15 +34,23 @@ export class SpoolBudget {
     return Buffer.allocUnsafeSlow(bytes);
   }
 
-  /** @param reusable nobody else holds a view of it any more. */
-  giveBack(buffer: Uint8Array, reusable: boolean): void {
+  /** @param reusable its bytes were all consumed, as far as the peer may be believed. */
+  giveBack(owner: object, buffer: Uint8Array, reusable: boolean): void {
     const bytes = buffer.length;
     this.#bytes -= bytes;
     if (!reusable || this.#bytes + this.#freeBytes + bytes > this.bytesMax || this.#freeBytes + bytes > freeBytesMax) return;
-    const list = this.#free.get(bytes);
-    if (list === undefined) this.#free.set(bytes, [buffer]);
+    let lists = this.#free.get(owner);
+    if (lists === undefined) this.#free.set(owner, (lists = new Map<number, Uint8Array[]>()));
+    const list = lists.get(bytes);
+    if (list === undefined) lists.set(bytes, [buffer]);
     else list.push(buffer);
     this.#freeBytes += bytes;
+  }
+
+  /** The owner is gone: nothing is kept at hand for it. */
+  forget(owner: object): void {
+    for (const [bytes, list] of this.#free.get(owner) ?? []) this.#freeBytes -= bytes * list.length;
+    this.#free.delete(owner);
   }
 
   #forgetFree(): void {
@@ -61,14 +73,19 @@ const noBuffer = new Uint8Array(0);
  */
 export class Spool {
   readonly #budget: SpoolBudget;
+  readonly #owner: object;
   readonly #bytesMax: number;
   #buffer: Uint8Array = noBuffer;
   #start = 0;
   #end = 0;
 
-  /** @param bytesMax the most that the ring holds (rounded up to a power of two); see `reserve` for the one exception. */
-  constructor(budget: SpoolBudget, bytesMax: number) {
+  /**
+   * @param owner whose memory it is: only spools of the same owner use it again.
+   * @param bytesMax the most that the ring holds (rounded up to a power of two); see `reserve` for the one exception.
+   */
+  constructor(budget: SpoolBudget, owner: object, bytesMax: number) {
     this.#budget = budget;
+    this.#owner = owner;
     this.#bytesMax = powerOfTwo(Math.max(bytesMax, spoolBytesMin));
   }
 
@@ -148,9 +165,9 @@ export class Spool {
     if (this.#start === this.#end) this.#rest();
   }
 
-  /** Nothing of it is needed any more. */
+  /** Nothing of it is needed any more. Frames of it may still be on their way. */
   close(): void {
-    this.free(this.#end);
+    this.#start = this.#end;
     this.#release(false);
   }
 
@@ -160,7 +177,7 @@ export class Spool {
   }
 
   #release(reusable: boolean): void {
-    if (this.#buffer.length > 0) this.#budget.giveBack(this.#buffer, reusable);
+    if (this.#buffer.length > 0) this.#budget.giveBack(this.#owner, this.#buffer, reusable);
     this.#buffer = noBuffer;
   }
 
@@ -171,7 +188,7 @@ export class Spool {
 
   #grow(bytes: number, urgent: boolean): boolean {
     if (bytes > this.#bytesMax && !urgent) return false;
-    const next = this.#budget.take(bytes, urgent || bytes <= spoolBytesMin);
+    const next = this.#budget.take(this.#owner, bytes, urgent || bytes <= spoolBytesMin);
     if (next === undefined) return false;
     const old = this.#buffer;
     for (let from = this.#start; from < this.#end; ) {
@@ -181,7 +198,7 @@ export class Spool {
     }
     this.#buffer = next;
     // Frames in flight may still be views of the old one: it is left to the collector.
-    if (old.length > 0) this.#budget.giveBack(old, false);
+    if (old.length > 0) this.#budget.giveBack(this.#owner, old, false);
     return true;
   }
 }

@@ -264,7 +264,7 @@ export class Connection implements PortClient {
 
   /** @internal */
   newSpool(bytesMax: number): Spool {
-    return new Spool(this.#budget, bytesMax);
+    return new Spool(this.#budget, this, bytesMax);
   }
 
   /** @internal */
@@ -469,6 +469,7 @@ export class Connection implements PortClient {
     const channels = [...this.#channels.values()];
     this.#channels.clear();
     for (const channel of channels) channel.connectionEnded(error);
+    this.#budget.forget(this);
     this.#handler.closed(error);
   }
 }
