@@ -18,8 +18,9 @@ function inTerminal(name: string, body: (t: Test, terminal: Terminal) => Promise
   });
 }
 
-const saveModes = 'stty -a >modes.before';
-const sameModes = 'stty -a >modes.after; cmp modes.before modes.after && echo same modes';
+// The first line has the size, which may change.
+const saveModes = 'stty -a | tail -n +2 >modes.before';
+const sameModes = 'stty -a | tail -n +2 >modes.after; cmp modes.before modes.after && echo same modes';
 const pidOfHawser = () => {
   const { stdout } = spawnSync('pgrep', ['-f', `cli/main.ts exec -it -e MARK=${world.dir}`], {
     encoding: 'utf8',
@@ -67,6 +68,37 @@ inTerminal('Ctrl-C, Ctrl-Z and Ctrl-D are keys for the command', async (t, termi
   t.pass();
 });
 
+inTerminal('without a raw terminal Ctrl-C is a signal for the command', async (t, terminal) => {
+  const command = `sh -c "trap 'echo int; exit 3' INT; echo up; while :; do sleep 0.05; done"`;
+  for (const options of ['', '-i', '-t']) {
+    terminal.type(`clear; hawser exec ${options} -- ${command}; echo code=$?`, 'Enter');
+    await terminal.shows(/^up$/m);
+    terminal.type('', 'C-c');
+    await terminal.shows(/^(\^C)?int\ncode=3$/m);
+    t.pass(options);
+  }
+});
+
+inTerminal('stopped and continued, it is raw again', async (t, terminal) => {
+  terminal.type(`${saveModes}; ${marked} bash --norc --noprofile`, 'Enter');
+  await terminal.shows(/bash-[\d.]+[#$] /);
+  process.kill(pidOfHawser(), 'SIGSTOP');
+  await terminal.shows(/Stopped +/);
+  terminal.type(`clear; ${sameModes}`, 'Enter');
+  await terminal.shows(/^same modes/m);
+  terminal.resize(90, 20);
+  terminal.type('fg', 'Enter');
+  await terminal.shows(/^hawser exec/m);
+  terminal.type('stty size; sleep 600', 'Enter');
+  await terminal.shows(/^20 90$/m);
+  terminal.type('', 'C-c');
+  terminal.type('echo status=$?; exit', 'Enter');
+  await terminal.shows(/status=130\n[\s\S]*shell> $/m);
+  terminal.type(`clear; ${sameModes}`, 'Enter');
+  await terminal.shows(/^same modes/m);
+  t.pass();
+});
+
 inTerminal('a program sees the size change', async (t, terminal) => {
   terminal.type(
     `hawser exec -it -- bash -c 'trap "stty size" WINCH; echo ready; while :; do sleep 0.05; done'`,
@@ -90,7 +122,7 @@ inTerminal('every byte value passes through a raw terminal', async (t, terminal)
     'hawser exec -it -- sh -c \'stty raw -echo; echo ready; head -c 128 | od -An -v -tx1 -w16 | tr "\\n" "|"; stty sane\'',
     'Enter',
   );
-  await terminal.shows(/ready/);
+  await terminal.shows(/^ready/m);
   terminal.bytes(Array.from({ length: 128 }, (_, n) => n));
   const rows = Array.from({ length: 8 }, (_row, row) =>
     Array.from({ length: 16 }, (_, n) => ` ${(row * 16 + n).toString(16).padStart(2, '0')}`).join(''),

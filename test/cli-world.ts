@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = resolve(fileURLToPath(import.meta.url), '../..');
 const fromSource = ['--import', join(root, 'tooling/typescript.mjs'), '--conditions=@hawser/source'];
-const waitMs = 30_000;
+const waitMs = 20_000;
 
 /** Tries again until it is not undefined; fails with what `describe` says. */
 export async function until<T>(attempt: () => T | undefined, describe: () => string): Promise<T> {
@@ -166,9 +166,9 @@ export class Terminal {
         `${cols}`,
         '-y',
         `${rows}`,
-        'exec bash --noprofile --norc',
+        "PS1='shell> ' exec bash --noprofile --norc",
       ],
-      { ...world.env, PS1: 'shell> ', cwd: world.dir },
+      { ...world.env, cwd: world.dir },
     );
     this.#tmux(['set-option', '-g', 'status', 'off']);
     this.#tmux(['set-option', '-g', 'window-size', 'manual']);

@@ -11,6 +11,8 @@ export class SizeForwarder {
   #sent: TerminalSize | undefined;
   #sending = false;
   readonly #changed = (): void => void this.#forward();
+  /** While this program was stopped, changes were signalled to others; node looks at the size on SIGWINCH only. */
+  readonly #continued = (): void => void process.kill(process.pid, 'SIGWINCH');
 
   /** @param sent the size that the session started with */
   constructor(session: Resizable, sent: TerminalSize | undefined) {
@@ -20,11 +22,13 @@ export class SizeForwarder {
 
   start(): void {
     process.on('SIGWINCH', this.#changed);
+    process.on('SIGCONT', this.#continued);
     this.#changed(); // it may have changed while the command was being started
   }
 
   stop(): void {
     process.off('SIGWINCH', this.#changed);
+    process.off('SIGCONT', this.#continued);
   }
 
   async #forward(): Promise<void> {
