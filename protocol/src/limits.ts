@@ -25,6 +25,8 @@ export const defaultLimits = {
   messageListMax: 65_536,
   /** Most entries of a map inside a message. */
   messageMapMax: 4_096,
+  /** Most values in one message, those of nested lists and maps (and its keys) included. */
+  messageValuesMax: 262_144,
   /** Deepest nesting of lists and maps inside a message. */
   messageDepthMax: 8,
   /** Acknowledgements and credit that nothing waits for are sent with the next frame, or after this. */

@@ -14,6 +14,8 @@ export class MessageLog {
   #acked = 0;
   #received = 0;
   #ackSent = 0;
+  /** A message came again: its sender did not get our acknowledgement. */
+  #repeated = false;
 
   constructor(limits: Limits) {
     this.#limits = limits;
@@ -33,9 +35,14 @@ export class MessageLog {
     return this.#unacked.length;
   }
 
-  /** Received and not yet acknowledged. */
+  /** Messages received and not yet acknowledged; one that came again counts. */
   get ackDue(): number {
-    return this.#received - this.#ackSent;
+    return this.#received - this.#ackSent + (this.#repeated ? 1 : 0);
+  }
+
+  /** The oldest message that the other side has not acknowledged. */
+  get oldestUnacked(): Uint8Array | undefined {
+    return this.#unacked[0];
   }
 
   /** @throws HawserError `limit_exceeded` when the other side does not acknowledge. */
@@ -57,7 +64,10 @@ export class MessageLog {
 
   /** @returns what to do with an incoming message of that number. */
   accept(number: number): 'next' | 'repeat' | 'missing' {
-    if (number <= this.#received) return 'repeat';
+    if (number <= this.#received) {
+      this.#repeated = true;
+      return 'repeat';
+    }
     if (number !== this.#received + 1) return 'missing';
     this.#received = number;
     return 'next';
@@ -74,6 +84,7 @@ export class MessageLog {
   /** The number to acknowledge; from then on it counts as told. */
   takeAck(): number {
     this.#ackSent = this.#received;
+    this.#repeated = false;
     return this.#received;
   }
 }

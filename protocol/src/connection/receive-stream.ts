@@ -77,26 +77,36 @@ export class ReceiveStream {
 
   /** @returns what is wrong with the frame, where something is; the memory's fate otherwise. */
   frame(offset: number, payload: Uint8Array, fin: boolean, gap: boolean): ReceiveFault | boolean {
-    if (offset + payload.length > this.#limitSent) return 'beyond_credit';
+    const end = offset + payload.length;
+    if (end > this.#limitSent) return 'beyond_credit';
+    if (this.#state !== 'open') {
+      if (end > this.#received) return 'after_end';
+      // The sender repeats its end: it does not know that the end came, or that it was consumed.
+      this.#owner.creditDue(this, true);
+      return true;
+    }
+    if (fin && end < this.#received) return 'after_end';
     if (offset > this.#received) {
       if (!gap) return 'missing_bytes';
       this.#gap(offset);
     }
     const fresh = offset < this.#received ? payload.subarray(this.#received - offset) : payload;
-    if (fresh.length > 0 && this.#state !== 'open') return 'after_end';
     this.#received += fresh.length;
     const reusable = fresh.length === 0 || this.#sink.data(fresh);
-    if (fin && this.#state === 'open') {
+    if (fin) {
       this.#state = 'ended';
       this.#sink.end();
       this.#settle();
+    } else if (payload.length === 0) {
+      // A frame without bytes asks how far the sender may go: our credit may have been lost.
+      this.#owner.creditDue(this, true);
     }
     return reusable;
   }
 
   /** The application is done with `bytes` more: the sender gets as much new credit. */
   consume(bytes: number): void {
-    this.#consumed += bytes;
+    this.#consumed = Math.min(this.#consumed + bytes, this.#received);
     if (this.#settle()) return;
     const due = this.#consumed + this.#window - this.#limitSent;
     if (due >= this.#window / 2) this.#owner.creditDue(this, true);

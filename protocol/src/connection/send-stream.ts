@@ -110,6 +110,21 @@ export class SendStream {
   }
 
   /**
+   * A frame without bytes at the position that was sent last, for a line that may have lost something:
+   * the receiver either misses bytes before it, or answers with its credit.
+   *
+   * @returns nothing unless the receiver owes an answer.
+   */
+  probe(): Frame | undefined {
+    if (this.#state === 'consumed' || (this.#state !== 'fin_sent' && this.spool.bytes === 0)) return undefined;
+    const frame = this.#frame;
+    frame.payload = nothing;
+    frame.offset = this.#sent;
+    frame.flags = (this.#owner.checked ? frameFlags.CHECKED : 0) | (this.#state === 'fin_sent' ? frameFlags.FIN : 0);
+    return frame;
+  }
+
+  /**
    * The receiver's credit, in absolute positions, so that repeats and disorder do no harm.
    *
    * @param limit the position that must not be passed.
@@ -119,7 +134,7 @@ export class SendStream {
    */
   credit(limit: number, consumed: number, finished: boolean): boolean {
     if (consumed > this.#sent || limit < consumed) return false;
-    if (finished && this.#state !== 'fin_sent' && this.#state !== 'consumed') return false;
+    if (finished && ((this.#state !== 'fin_sent' && this.#state !== 'consumed') || consumed < this.#sent)) return false;
     if (limit > this.#limit) this.#limit = limit;
     const before = this.spool.bytes;
     this.spool.free(consumed);

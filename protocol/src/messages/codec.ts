@@ -36,7 +36,7 @@ export class MessageCodec {
    * @throws HawserError `message_invalid`, naming the type and what was wrong with it.
    */
   decode<N extends PayloadName>(name: N, bytes: Uint8Array): Payload<N> {
-    assertShallow(name, bytes, this.#limits.messageDepthMax);
+    assertModest(name, bytes, this.#limits);
     let decoded: unknown;
     try {
       decoded = this.#decoder.decode(bytes);
@@ -45,11 +45,32 @@ export class MessageCodec {
     }
     const result = v.safeParse(payloadSchemas[name], normalise(decoded));
     if (result.success) return result.output as Payload<N>;
-    const issue = result.issues[0];
-    const path = issue.path?.map((step) => String(step.key)).join('.') ?? '';
-    throw new HawserError('message_invalid', `${name}${path === '' ? '' : `.${path}`}: ${issue.message}`);
+    throw new HawserError('message_invalid', explain(name, result.issues[0]));
   }
 }
+
+/** Names the field, what belongs there and what kind of thing was there; never its contents, which may be a secret. */
+function explain(name: string, issue: v.BaseIssue<unknown>): string {
+  const path = [name, ...(issue.path ?? []).map((step) => String(step.key).slice(0, shownKeyMax))].join('.');
+  if (issue.input === undefined) return `${path} is missing`;
+  // Without an expectation the text is the schema's own, or has no more than a number in it.
+  if (issue.expected === null) return `${path}: ${issue.message}`;
+  const expected = issue.expected.replaceAll(/Uint8Array|Array|Object/g, (kind) => wireNames[kind] ?? kind);
+  return `${path}: expected ${expected}, not ${kindOf(issue.input)}`;
+}
+
+const wireNames: Record<string, string> = { Array: 'list', Object: 'map', Uint8Array: 'byte string' };
+
+function kindOf(value: unknown): string {
+  if (value === null) return 'nil';
+  if (typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean') return String(value);
+  if (typeof value === 'string') return 'a string';
+  if (value instanceof Uint8Array) return `a byte string of ${value.length} bytes`;
+  return Array.isArray(value) ? 'a list' : 'a map';
+}
+
+/** A field's name in a message about it; the peer may have sent a long one. */
+const shownKeyMax = 64;
 
 /** 64-bit integers that a number holds become numbers; byte strings are copied out of the frame. */
 function normalise(value: unknown): unknown {
@@ -68,13 +89,15 @@ function normalise(value: unknown): unknown {
 }
 
 /**
- * Refuses nesting beyond `depthMax` before anything is decoded: the library has no such limit, and
- * every level costs a hostile peer one byte and us a stack entry. Walks MessagePack's structure only.
+ * Refuses what the library does not: nesting beyond `messageDepthMax`, more than `messageValuesMax`
+ * values in all (an empty map costs a hostile peer one byte, and us fifty), and extension types. It
+ * walks MessagePack's structure only, before anything is decoded.
  */
-function assertShallow(name: string, bytes: Uint8Array, depthMax: number): void {
+function assertModest(name: string, bytes: Uint8Array, limits: Limits): void {
   /** Values still to come at each open level. */
   const open: number[] = [1];
   let at = 0;
+  let values = 0;
   const big = (width: number): number => {
     let value = 0;
     for (let i = 0; i < width; i++) value = value * 256 + (bytes[at + i] ?? 0);
@@ -88,6 +111,9 @@ function assertShallow(name: string, bytes: Uint8Array, depthMax: number): void 
       continue;
     }
     (open[top] as number)--;
+    if (++values > limits.messageValuesMax) {
+      throw new HawserError('message_invalid', `${name} has more than messageValuesMax ${limits.messageValuesMax} values`);
+    }
     const byte = bytes[at++] as number;
     let children = -1;
     if (byte <= 0x7f || byte >= 0xe0 || byte === 0xc0 || byte === 0xc2 || byte === 0xc3) continue;
@@ -104,10 +130,10 @@ function assertShallow(name: string, bytes: Uint8Array, depthMax: number): void 
     else if (byte === 0xdd) children = big(4);
     else if (byte === 0xde) children = big(2) * 2;
     else if (byte === 0xdf) children = big(4) * 2;
-    else return; // ext or reserved: the decoder refuses it
+    else throw new HawserError('message_invalid', `${name} holds an extension type (0x${byte.toString(16)})`);
     if (children < 0) continue;
-    if (open.length > depthMax) {
-      throw new HawserError('message_invalid', `${name} is nested deeper than messageDepthMax ${depthMax}`);
+    if (open.length > limits.messageDepthMax) {
+      throw new HawserError('message_invalid', `${name} is nested deeper than messageDepthMax ${limits.messageDepthMax}`);
     }
     open.push(children);
   }

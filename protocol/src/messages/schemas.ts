@@ -13,7 +13,7 @@ import type { LinkFrameName, MessageFrameName } from '../frames/frame-types.js';
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const uint32 = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff_ffff));
 const uint16 = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff));
-const bytes = v.custom<Uint8Array>((value) => value instanceof Uint8Array, 'expected a byte string');
+const bytes = v.instance(Uint8Array as abstract new () => Uint8Array);
 const text = v.union([v.string(), bytes]);
 /** 64 bits without sign: a number where one holds it exactly, else a bigint. */
 const uint64 = v.union([
