@@ -1,9 +1,9 @@
-import { HawserError } from '@hawser/protocol';
 import type { Clock } from '@hawser/protocol';
+import { HawserError } from '@hawser/protocol';
 import { EAGAIN, errnoName } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
-import { POLL_IN } from '../processes/poller.js';
 import type { Poller, Watch } from '../processes/poller.js';
+import { POLL_IN } from '../processes/poller.js';
 
 /** Accepted at one wake at most. */
 const wakeAcceptsMax = 64;
@@ -25,7 +25,9 @@ export class Listener {
   readonly #options: ListenerOptions;
   readonly #watch: Watch;
   readonly #peer = new BigInt64Array(4);
-  #state: { at: 'accepting' } | { at: 'resting'; cancel: () => void } | { at: 'closed' } = { at: 'accepting' };
+  #state: { at: 'accepting' } | { at: 'resting'; cancel: () => void } | { at: 'closed' } = {
+    at: 'accepting',
+  };
 
   constructor(fd: number, options: ListenerOptions) {
     this.#fd = fd;

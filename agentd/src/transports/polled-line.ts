@@ -1,9 +1,9 @@
-import { HawserError } from '@hawser/protocol';
 import type { Line, LineHandler, LineKind } from '@hawser/protocol';
+import { HawserError } from '@hawser/protocol';
 import { EAGAIN, errnoName } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
-import { POLL_ERR, POLL_HUP, POLL_IN, POLL_OUT } from '../processes/poller.js';
 import type { Poller, Watch } from '../processes/poller.js';
+import { POLL_ERR, POLL_HUP, POLL_IN, POLL_OUT } from '../processes/poller.js';
 
 export interface PolledLineOptions {
   readonly poller: Poller;
@@ -14,8 +14,11 @@ export interface PolledLineOptions {
   readonly name: string;
   readonly mayCorrupt: boolean;
   readonly dataBytesPreferred: number;
-  /** The line is over and does not touch its descriptors any more: closes them, or takes them back. Called once. */
-  release(line: PolledLine): void;
+  /**
+   * The line is over and does not touch its descriptors any more: closes them, or takes them back.
+   * Called once, with the reason unless it was `close`; `errno` where it was a failure.
+   */
+  release(line: PolledLine, reason: HawserError | undefined): void;
 }
 
 type State = { at: 'idle' } | { at: 'open'; handler: LineHandler } | { at: 'closed' };
@@ -62,7 +65,9 @@ export class PolledLine implements Line {
     this.#writeWatch =
       this.#writeFd === readFd
         ? this.#readWatch
-        : poller.watch(this.#writeFd, 0, (events) => this.#woken(events & (POLL_ERR | POLL_HUP) ? POLL_OUT : events));
+        : poller.watch(this.#writeFd, 0, (events) =>
+            this.#woken(events & (POLL_ERR | POLL_HUP) ? POLL_OUT : events),
+          );
     this.#watch();
   }
 
@@ -157,7 +162,7 @@ export class PolledLine implements Line {
     this.#state = { at: 'closed' };
     this.#readWatch?.stop();
     this.#writeWatch?.stop();
-    this.#options.release(this);
+    this.#options.release(this, reason);
     if (state.at === 'open') queueMicrotask(() => state.handler.closed(reason));
   }
 }

@@ -1,7 +1,7 @@
 import { constants, fstatSync } from 'node:fs';
 import { isatty } from 'node:tty';
-import { HawserError } from '@hawser/protocol';
 import type { Line } from '@hawser/protocol';
+import { HawserError } from '@hawser/protocol';
 import { errnoName } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 import { pathBytes } from './path-bytes.js';
@@ -24,14 +24,21 @@ export class StdioTransport implements Transport {
   constructor(rest: string, context: TransportContext) {
     this.name = context.name;
     this.#context = context;
-    if (rest !== '') throw new HawserError('invalid_config', `${this.name} says too much: stdio: has nothing behind the colon`);
+    if (rest !== '')
+      throw new HawserError(
+        'invalid_config',
+        `${this.name} says too much: stdio: has nothing behind the colon`,
+      );
   }
 
   start(onLine: (line: Line) => void): void {
     for (const fd of [stdin, stdout]) {
       const refusal = whyNot(fd);
       if (refusal !== undefined) {
-        throw new HawserError('line_open_failed', `${this.name} cannot be opened: descriptor ${fd} is ${refusal}, not a pipe or a socket`);
+        throw new HawserError(
+          'line_open_failed',
+          `${this.name} cannot be opened: descriptor ${fd} is ${refusal}, not a pipe or a socket`,
+        );
       }
       const result = native.setNonblock(fd);
       if (result < 0) {

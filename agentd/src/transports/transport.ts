@@ -1,5 +1,5 @@
-import { HawserError, systemClock } from '@hawser/protocol';
 import type { Clock, Line } from '@hawser/protocol';
+import { HawserError, systemClock } from '@hawser/protocol';
 import type { Poller } from '../processes/poller.js';
 import { StdioTransport } from './stdio.js';
 import { UartTransport } from './uart.js';

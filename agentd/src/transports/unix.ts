@@ -1,7 +1,7 @@
 import { lstatSync, unlinkSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { HawserError } from '@hawser/protocol';
 import type { Line } from '@hawser/protocol';
+import { HawserError } from '@hawser/protocol';
 import { errnoName } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 import { Listener } from './listener.js';
@@ -53,7 +53,8 @@ export class UnixTransport implements Transport {
     open.listener.close();
     // Somebody may have put another in its place since.
     const file = identity(this.#path);
-    if (file !== undefined && file.ino === open.file?.ino && file.dev === open.file.dev) unlinkSync(this.#path);
+    if (file !== undefined && file.ino === open.file?.ino && file.dev === open.file.dev)
+      unlinkSync(this.#path);
   }
 
   close(): void {

@@ -1,7 +1,7 @@
 import { constants, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { HawserError } from '@hawser/protocol';
 import type { Line } from '@hawser/protocol';
+import { HawserError } from '@hawser/protocol';
 import { errnoName } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 import { POLL_HUP, POLL_IN, POLL_OUT } from '../processes/poller.js';
@@ -21,6 +21,8 @@ const places: VirtioPlaces = { dev: '/dev', sysfs: '/sys/class/virtio-ports' };
 /** Without a host there is no event to wait for: its absence is one, and never ends. */
 const lookMs = { first: 10, longest: 250 };
 const openMs = { first: 100, longest: 2_000 };
+
+const nothing = new Uint8Array(1);
 
 type State =
   | { at: 'closed' }
@@ -114,6 +116,8 @@ export class VirtioTransport implements Transport {
     const watch = this.#context.poller.watch(fd, POLL_IN | POLL_OUT, (events) => {
       watch.stop();
       if ((events & POLL_HUP) === 0) this.#present(fd);
+      // Reading nothing fails where the port was unplugged (virtio_console.c, port_fops_read).
+      else if (native.read(fd, nothing, 0, 0) < 0) this.#openLater(fd);
       else this.#lookLater(fd);
     });
     this.#state = { at: 'looking', fd, stop: () => watch.stop() };
@@ -132,21 +136,57 @@ export class VirtioTransport implements Transport {
       name: this.name,
       mayCorrupt: false,
       dataBytesPreferred: 32 * 1024,
-      release: (ended) => this.#released(fd, ended),
+      release: (ended, reason) => this.#released(fd, ended, reason),
     });
     this.#state = { at: 'present', fd, line };
     this.#onLine(line);
   }
 
-  #released(fd: number, line: PolledLine): void {
+  #released(fd: number, line: PolledLine, reason: HawserError | undefined): void {
     if (line.receivedBytes > 0) this.#looks.reset();
     if (this.#state.at === 'closed') native.close(fd);
-    // A read that failed is a port that was unplugged: the descriptor is of no use any more.
-    else if (native.available === undefined) this.#reopen(fd);
-    else this.#lookLater(fd);
+    else if (reason?.errno === undefined) this.#lookLater(fd);
+    else this.#openLater(fd);
   }
 
-  #reopen(fd: number): void {
+  /** The device is gone; one of that name may come again. */
+  #openLater(fd: number): void {
     native.close(fd);
+    this.#onError(
+      new HawserError('line_closed', `${this.name}: the port is gone, and is opened again when it is there`),
+    );
+    this.#awaitDevice();
+  }
+
+  #awaitDevice(): void {
+    const cancel = this.#context.clock.after(this.#opens.next(), () => {
+      try {
+        this.#look(this.#open());
+        this.#opens.reset();
+      } catch (error) {
+        if (!(error instanceof HawserError) || error.code !== 'line_open_failed') throw error;
+        this.#awaitDevice();
+      }
+    });
+    this.#state = { at: 'away', cancel };
+  }
+}
+
+function listing(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** The name the host gave, or an empty one: a console's port has none. */
+function portName(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').trimEnd();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+    throw error;
   }
 }

@@ -1,5 +1,5 @@
-import { HawserError } from '@hawser/protocol';
 import type { Line } from '@hawser/protocol';
+import { HawserError } from '@hawser/protocol';
 import { errnoName } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 import { Listener } from './listener.js';
@@ -29,7 +29,10 @@ export class VsockTransport implements Transport {
     this.#context = context;
     // 4294967295 is VMADDR_PORT_ANY.
     if (!/^\d+$/.test(port) || this.#port >= 0xffff_ffff) {
-      throw new HawserError('invalid_config', `${this.name} is not vsock:PORT with a port from 0 to 4294967294`);
+      throw new HawserError(
+        'invalid_config',
+        `${this.name} is not vsock:PORT with a port from 0 to 4294967294`,
+      );
     }
   }
 
@@ -51,7 +54,12 @@ export class VsockTransport implements Transport {
           return;
         }
         native.close(peer);
-        onError(new HawserError('rejected', `${this.name} refused a peer with CID ${cid}: only the host's CID ${hostCid} may connect`));
+        onError(
+          new HawserError(
+            'rejected',
+            `${this.name} refused a peer with CID ${cid}: only the host's CID ${hostCid} may connect`,
+          ),
+        );
       },
     });
   }
