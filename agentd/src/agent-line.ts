@@ -1,6 +1,16 @@
-import type { AgentIdentity, Agreement, Clock, Limits, Line, MessageCodec, PortCounters, SpoolBudget } from '@hawser/protocol';
+import type {
+  AgentIdentity,
+  Agreement,
+  Clock,
+  ConnectionNotice,
+  Limits,
+  Line,
+  Message,
+  MessageCodec,
+  PortCounters,
+  SpoolBudget,
+} from '@hawser/protocol';
 import { AgentGreeting, Connection, HawserError, Port } from '@hawser/protocol';
-import type { ConnectionNotice, Message } from '@hawser/protocol';
 import type { Log } from './log.js';
 
 /** Size of a line's read buffer, bytes: what one read takes at most. */
@@ -34,7 +44,8 @@ export class AgentLine {
     const { log } = options;
     this.#port = new Port(line, options.limits, readBufferBytes, {
       greeting: (frame) => this.#greeting.frame(frame),
-      skipped: (bytes, reason) => log.warn({ line: line.name, bytes, reason }, 'skipped bytes that are no frame'),
+      skipped: (bytes, reason) =>
+        log.warn({ line: line.name, bytes, reason }, 'skipped bytes that are no frame'),
       closed: (error) => this.#closed(error),
     });
     this.#greeting = new AgentGreeting(this.#port, {
@@ -43,7 +54,8 @@ export class AgentLine {
       codec: options.codec,
       token: options.token,
       welcomed: (lane, agreement, hello) => this.#welcomed(lane, agreement, hello.hostVersion),
-      refused: (error) => log.warn({ line: line.name, code: error.code, reason: error.message }, 'refused a host'),
+      refused: (error) =>
+        log.warn({ line: line.name, code: error.code, reason: error.message }, 'refused a host'),
     });
   }
 
@@ -65,7 +77,9 @@ export class AgentLine {
   #welcomed(lane: number, agreement: Agreement, hostVersion: string): void {
     const { log, limits, codec, clock, budget } = this.#options;
     // Whoever had the lane is gone, or it would not be greeting again.
-    this.#connections.get(lane)?.lineClosed(new HawserError('connection_closed', 'another host took the lane'));
+    this.#connections
+      .get(lane)
+      ?.lineClosed(new HawserError('connection_closed', 'another host took the lane'));
     const connection: Connection = new Connection(this.#port, {
       lane,
       agreement,
@@ -80,12 +94,16 @@ export class AgentLine {
       },
     });
     this.#connections.set(lane, connection);
-    log.info({ line: this.name, lane, hostVersion, generation: agreement.generation, checked: agreement.checked }, 'a host connected');
+    log.info(
+      { line: this.name, lane, hostVersion, generation: agreement.generation, checked: agreement.checked },
+      'a host connected',
+    );
   }
 
   #notice(notice: ConnectionNotice): void {
     if (notice.kind === 'stale_channel') return; // frames that crossed the end of their session
-    const reason = notice.kind === 'message_invalid' ? notice.error.message : `unknown frame type ${notice.type}`;
+    const reason =
+      notice.kind === 'message_invalid' ? notice.error.message : `unknown frame type ${notice.type}`;
     this.#options.log.warn({ line: this.name, kind: notice.kind, reason }, 'refused a message');
   }
 
@@ -94,7 +112,10 @@ export class AgentLine {
       this.#connections.delete(lane);
       this.#greeting.forget(lane);
     }
-    this.#options.log.info({ line: this.name, lane, code: error.code, reason: error.message }, 'a host is gone');
+    this.#options.log.info(
+      { line: this.name, lane, code: error.code, reason: error.message },
+      'a host is gone',
+    );
   }
 
   #closed(error: HawserError | undefined): void {

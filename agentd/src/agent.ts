@@ -10,6 +10,7 @@ import { Launcher } from './processes/launcher.js';
 import { OrphanReaper } from './processes/orphan-reaper.js';
 import { Poller } from './processes/poller.js';
 import { Users } from './processes/users.js';
+import { ExecPlanContext } from './sessions/exec-plan.js';
 import { Sessions } from './sessions/sessions.js';
 import type { Transport } from './transports/transport.js';
 import { openTransport } from './transports/transport.js';
@@ -55,7 +56,7 @@ export class Agent {
     this.#launcher = new Launcher(this.#poller);
     this.#sessions = new Sessions({
       services: { poller: this.#poller, launcher: this.#launcher, limits: this.#limits, clock: systemClock },
-      context: { users: new Users(), environment: ownEnvironment(), uid: process.getuid?.() ?? 0 },
+      context: new ExecPlanContext(new Users(), ownEnvironment(), process.getuid?.() ?? 0),
       sessionsMax: config.sessionsMax,
       bootId: this.#bootId,
     });
@@ -77,7 +78,11 @@ export class Agent {
         this.#transports.push(transport);
         await transport.start(
           (line) => this.#opened(new AgentLine(line, this.#lineOptions(onUseless))),
-          (error) => this.#log.error({ transport: spec, code: error.code, reason: error.message }, 'a transport failed'),
+          (error) =>
+            this.#log.error(
+              { transport: spec, code: error.code, reason: error.message },
+              'a transport failed',
+            ),
         );
         this.#log.info({ transport: transport.name }, 'listening');
       }
@@ -92,8 +97,10 @@ export class Agent {
     for (const transport of this.#transports) if (isListening(transport)) transport.close();
     await this.#sessions.terminateAll('shutdown');
     const closed = new Promise<void>((resolve) => (this.#onIdle = resolve));
-    for (const line of this.#lines) line.close(new HawserError('connection_closed', 'the agent is shutting down'));
-    if (this.#lines.size > 0) await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, flushMsMax))]);
+    for (const line of this.#lines)
+      line.close(new HawserError('connection_closed', 'the agent is shutting down'));
+    if (this.#lines.size > 0)
+      await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, flushMsMax))]);
     this.close();
   }
 
@@ -175,7 +182,16 @@ export class Agent {
       spoolBudgetBytes: this.#budget.bytesMax,
       lines: [...this.#lines].map((line) => {
         const { bytesIn, bytesOut, framesIn, framesOut, skippedBytes, skips } = line.counters;
-        return { name: line.name, kind: line.kind, bytesIn, bytesOut, framesIn, framesOut, skippedBytes, skips };
+        return {
+          name: line.name,
+          kind: line.kind,
+          bytesIn,
+          bytesOut,
+          framesIn,
+          framesOut,
+          skippedBytes,
+          skips,
+        };
       }),
       system: { hostname: hostname(), release: release(), arch: arch(), node: process.version },
     };

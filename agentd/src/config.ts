@@ -76,7 +76,10 @@ export function readConfig(sources: ConfigSources): Config | 'help' | 'version' 
   if (result.success) return result.output;
   const issue = result.issues[0];
   const name = issue.path?.map((step) => String(step.key)).join('.') ?? '';
-  throw new HawserError('invalid_config', name === 'listen' ? 'nothing to listen on: give --listen SPEC (see --help)' : `${name}: ${issue.message}`);
+  throw new HawserError(
+    'invalid_config',
+    name === 'listen' ? 'nothing to listen on: give --listen SPEC (see --help)' : `${name}: ${issue.message}`,
+  );
 }
 
 export function systemSources(args: readonly string[]): ConfigSources {
@@ -100,7 +103,8 @@ function fromFlags(args: readonly string[]): Found | 'help' | 'version' {
     help: { type: 'boolean', short: 'h' },
     version: { type: 'boolean' },
   };
-  for (const [flag, key] of keyOf) options[flag] = { type: booleans.has(key) ? 'boolean' : 'string', multiple: key === 'listen' };
+  for (const [flag, key] of keyOf)
+    options[flag] = { type: booleans.has(key) ? 'boolean' : 'string', multiple: key === 'listen' };
   let values: Record<string, unknown>;
   try {
     values = parseArgs({ args: [...args], options, strict: true, allowPositionals: false }).values;
@@ -110,7 +114,8 @@ function fromFlags(args: readonly string[]): Found | 'help' | 'version' {
   if (values['help'] === true) return 'help';
   if (values['version'] === true) return 'version';
   const found: Partial<Record<Key, unknown>> = {};
-  for (const [flag, key] of keyOf) if (values[flag] !== undefined) found[key] = typed(`--${flag}`, key, values[flag]);
+  for (const [flag, key] of keyOf)
+    if (values[flag] !== undefined) found[key] = typed(`--${flag}`, key, values[flag]);
   return { values: found, file: values['config'] as string | undefined };
 }
 
@@ -125,9 +130,15 @@ function fromKernel(commandLine: string): Found {
     const value = word.slice(end + 1);
     const key = keyOf.get(name);
     if (name === 'config') file = value;
-    else if (key === undefined) throw new HawserError('invalid_config', `kernel command line: ${word}: there is no such setting`);
+    else if (key === undefined)
+      throw new HawserError('invalid_config', `kernel command line: ${word}: there is no such setting`);
     else if (key === 'listen') found.listen = value.split(',');
-    else found[key] = typed(`kernel command line: hawser.${name}`, key, booleans.has(key) && end === word.length ? true : value);
+    else
+      found[key] = typed(
+        `kernel command line: hawser.${name}`,
+        key,
+        booleans.has(key) && end === word.length ? true : value,
+      );
   }
   return { values: found, file };
 }
@@ -143,7 +154,8 @@ function fromFile(path: string, readFile: (path: string) => string): Partial<Rec
     throw new HawserError('invalid_config', `${path}: not a JSON object`);
   }
   for (const name of Object.keys(parsed)) {
-    if (!(name in schema.entries)) throw new HawserError('invalid_config', `${path}: ${name}: there is no such setting`);
+    if (!(name in schema.entries))
+      throw new HawserError('invalid_config', `${path}: ${name}: there is no such setting`);
   }
   return parsed as Partial<Record<Key, unknown>>;
 }

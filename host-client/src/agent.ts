@@ -1,6 +1,24 @@
 import { randomBytes } from 'node:crypto';
-import type { Connection, ConnectionNotice, Limits, Line, Message, Payload, PortCounters } from '@hawser/protocol';
-import { Connection as ProtocolConnection, defaultLimits, frameTypes, HawserError, HostGreeting, MessageCodec, Port, SpoolBudget, systemClock } from '@hawser/protocol';
+import type {
+  Connection,
+  ConnectionNotice,
+  Limits,
+  Line,
+  Message,
+  Payload,
+  PortCounters,
+} from '@hawser/protocol';
+import {
+  defaultLimits,
+  frameTypes,
+  HawserError,
+  HostGreeting,
+  MessageCodec,
+  Port,
+  Connection as ProtocolConnection,
+  SpoolBudget,
+  systemClock,
+} from '@hawser/protocol';
 import { execRequest } from './exec-request.js';
 import type { ConnectOptions, ExecOptions, SpawnOptions } from './options.js';
 import type { ExecResult } from './sessions/exec.js';
@@ -33,16 +51,28 @@ export class Agent implements AsyncDisposable {
   readonly #port: Port;
   readonly #limits: Limits;
   readonly #connection: Connection;
-  readonly #questions = new Map<number, { resolve: (info: AgentInfo) => void; reject: (error: HawserError) => void }>();
+  readonly #questions = new Map<
+    number,
+    { resolve: (info: AgentInfo) => void; reject: (error: HawserError) => void }
+  >();
   #channel = 0;
 
-  private constructor(port: Port, connection: Connection, limits: Limits, welcome: AgentWelcome, closed: Promise<HawserError>) {
+  private constructor(
+    port: Port,
+    connection: Connection,
+    limits: Limits,
+    welcome: AgentWelcome,
+    closed: Promise<HawserError>,
+  ) {
     this.#port = port;
     this.#connection = connection;
     this.#limits = limits;
     this.welcome = welcome;
     this.closed = closed;
-    connection.openChannel(0, { message: (message) => this.#message(message), closed: (error) => this.#ended(error) });
+    connection.openChannel(0, {
+      message: (message) => this.#message(message),
+      closed: (error) => this.#ended(error),
+    });
   }
 
   /**
@@ -132,9 +162,21 @@ export class Agent implements AsyncDisposable {
    * @throws HawserError when it did not start (`not_found` and others, with `stage` and `errno`),
    *   wrote too much (`max_buffer`), was aborted, or the connection ended.
    */
-  exec(cmd: string | Uint8Array, args?: readonly (string | Uint8Array)[], options?: ExecOptions & { encoding?: 'utf8' }): Promise<ExecResult>;
-  exec(cmd: string | Uint8Array, args: readonly (string | Uint8Array)[], options: ExecOptions & { encoding: 'buffer' }): Promise<ExecResult<Buffer>>;
-  async exec(cmd: string | Uint8Array, args: readonly (string | Uint8Array)[] = [], options: ExecOptions = {}): Promise<ExecResult<string | Buffer>> {
+  exec(
+    cmd: string | Uint8Array,
+    args?: readonly (string | Uint8Array)[],
+    options?: ExecOptions & { encoding?: 'utf8' },
+  ): Promise<ExecResult>;
+  exec(
+    cmd: string | Uint8Array,
+    args: readonly (string | Uint8Array)[],
+    options: ExecOptions & { encoding: 'buffer' },
+  ): Promise<ExecResult<Buffer>>;
+  async exec(
+    cmd: string | Uint8Array,
+    args: readonly (string | Uint8Array)[] = [],
+    options: ExecOptions = {},
+  ): Promise<ExecResult<string | Buffer>> {
     const stdin = options.input === undefined ? 'null' : 'pipe';
     const session = this.#open(cmd, args, { ...options, stdin });
     return this.#abortable(session, options.signal, () => collect(session, options));
@@ -146,7 +188,11 @@ export class Agent implements AsyncDisposable {
    * @returns its session, when it runs.
    * @throws HawserError when it did not start, as `exec`.
    */
-  async spawn(cmd: string | Uint8Array, args: readonly (string | Uint8Array)[] = [], options: SpawnOptions = {}): Promise<Session> {
+  async spawn(
+    cmd: string | Uint8Array,
+    args: readonly (string | Uint8Array)[] = [],
+    options: SpawnOptions = {},
+  ): Promise<Session> {
     const session = this.#open(cmd, args, options);
     const { signal } = options;
     await this.#abortable(session, signal, () => session.started);
@@ -219,7 +265,8 @@ export class Agent implements AsyncDisposable {
 
   /** The agent announces itself on a line that we hold: it was started again, or opened the line anew. */
   #greetedAgain(type: number): void {
-    if (type === frameTypes.Ready.id) this.#connection.lineClosed(new HawserError('connection_closed', 'the agent opened its line anew'));
+    if (type === frameTypes.Ready.id)
+      this.#connection.lineClosed(new HawserError('connection_closed', 'the agent opened its line anew'));
   }
 
   #ended(error: HawserError): void {

@@ -1,7 +1,14 @@
-export type { ErrorCode, ExitRecord, LaunchStage, SignalTarget, StreamCount, TerminalSize } from '@hawser/protocol';
+export type {
+  ErrorCode,
+  ExitRecord,
+  LaunchStage,
+  SignalTarget,
+  StreamCount,
+  TerminalSize,
+} from '@hawser/protocol';
 export { errorCodes, HawserError } from '@hawser/protocol';
-export { Agent } from './agent.js';
 export type { AgentInfo, AgentWelcome } from './agent.js';
+export { Agent } from './agent.js';
 export { connect } from './connect.js';
 export type {
   CommandOptions,

@@ -153,8 +153,7 @@ class Launch implements LaunchedProcess {
 
   #over(request: LaunchRequest): void {
     this.#request = null;
-    this.#watch.stop();
-    native.close(this.#statusFd);
+    this.#watch.close();
     native.launchRelease(this.#handle);
     this.#onOver(this.#record === null ? null : explainFailure(request, this.#record));
   }

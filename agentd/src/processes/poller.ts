@@ -171,6 +171,16 @@ export class Watch {
     this.#poller.forget(this);
   }
 
+  /**
+   * Stops, and closes the descriptor, which takes it out of the kernel's set without a call of its
+   * own. Only for a descriptor that was not duplicated: an open duplicate would keep it there.
+   */
+  close(): void {
+    this.#interest = 0;
+    this.#poller.forget(this);
+    native.close(this.fd);
+  }
+
   /** @internal An exception is the callback's, not the other watches': it goes to the process. */
   deliver(events: number): void {
     const wanted = this.#interest === 0 ? 0 : events & (this.#interest | POLL_ERR | POLL_HUP);

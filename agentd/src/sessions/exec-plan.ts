@@ -21,18 +21,38 @@ const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 const defaultKillGraceMs = 5_000;
 const timeoutMsMax = 2 ** 31 - 1;
 
-export interface ExecPlanContext {
+/** What requests are planned with; one for the agent. */
+export class ExecPlanContext {
   readonly users: Users;
   /** The agent's own variables, `NAME=value`, as bytes. */
   readonly environment: readonly Buffer[];
-  /** The user that the agent runs as. */
-  readonly uid: number;
+  readonly #uid: number;
+  #self: { user: User; until: number } | undefined;
+
+  /** @param uid the user that the agent runs as. */
+  constructor(users: Users, environment: readonly Buffer[], uid: number) {
+    this.users = users;
+    this.environment = environment;
+    this.#uid = uid;
+  }
+
+  /**
+   * The agent's own user, for a request that names none. Its home and shell may be a second old: to
+   * ask the files each time would be a tenth of a short command's cost here.
+   */
+  self(): User {
+    const now = performance.now();
+    if (this.#self === undefined || now >= this.#self.until) {
+      this.#self = { user: this.users.lookup(String(this.#uid)), until: now + 1000 };
+    }
+    return this.#self.user;
+  }
 }
 
 /** @throws HawserError that names the field, its value and what is wrong with it. */
 export function planExec(request: ExecRequest, context: ExecPlanContext): ExecPlan {
   refuseUnsupported(request);
-  const user = context.users.lookup(request.user ?? String(context.uid));
+  const user = request.user === undefined ? context.self() : context.users.lookup(request.user);
   const cmd = toBytes(request.cmd);
   if (cmd.length === 0) throw new HawserError('not_found', 'cmd is empty', { stage: 'lookup' });
   const env = environmentOf(request, context, user);
@@ -46,13 +66,16 @@ export function planExec(request: ExecRequest, context: ExecPlanContext): ExecPl
     ...(request.user !== undefined && { credentials: user }),
     ...(request.umask !== undefined && { umask: inRange('umask', request.umask, 0, 0o777) }),
     ...(request.nice !== undefined && { nice: inRange('nice', request.nice, -20, 19) }),
-    ...(request.oomScoreAdj !== undefined && { oomScoreAdj: inRange('oomScoreAdj', request.oomScoreAdj, -1000, 1000) }),
+    ...(request.oomScoreAdj !== undefined && {
+      oomScoreAdj: inRange('oomScoreAdj', request.oomScoreAdj, -1000, 1000),
+    }),
   };
   return {
     launch,
     terminal: request.tty,
     stdin: request.stdin ?? 'pipe',
-    timeoutMs: request.timeoutMs === undefined ? undefined : inRange('timeoutMs', request.timeoutMs, 1, timeoutMsMax),
+    timeoutMs:
+      request.timeoutMs === undefined ? undefined : inRange('timeoutMs', request.timeoutMs, 1, timeoutMsMax),
     killSignal: signalNumber(request.killSignal ?? 'SIGTERM'),
     killGraceMs: inRange('killGraceMs', request.killGraceMs ?? defaultKillGraceMs, 0, timeoutMsMax),
   };
@@ -69,25 +92,31 @@ function refuseUnsupported(request: ExecRequest): void {
     ['key', request.key !== undefined],
   ];
   for (const [name, asked] of refused) {
-    if (asked) throw new HawserError('unsupported', `this agent does not support ${name}`, { stage: 'validate' });
+    if (asked)
+      throw new HawserError('unsupported', `this agent does not support ${name}`, { stage: 'validate' });
   }
 }
 
 function inRange(name: string, value: number, min: number, max: number): number {
   if (value >= min && value <= max) return value;
-  throw new HawserError('invalid_argument', `${name} ${value} is not from ${min} to ${max}`, { stage: 'validate' });
+  throw new HawserError('invalid_argument', `${name} ${value} is not from ${min} to ${max}`, {
+    stage: 'validate',
+  });
 }
 
 /** By name, in order of first mention; a later entry replaces an earlier one's value. */
 function environmentOf(request: ExecRequest, context: ExecPlanContext, user: User): Map<string, Buffer> {
   const entries = new Map<string, Buffer>();
-  const base = request.inheritEnv === true ? context.environment : defaultEnvironment(user, request.tty !== undefined);
+  const base =
+    request.inheritEnv === true ? context.environment : defaultEnvironment(user, request.tty !== undefined);
   for (const entry of base) entries.set(nameOf(entry), entry);
   for (const given of request.env ?? []) {
     const entry = toBytes(given);
     const name = nameOf(entry);
     if (name === '' || entry.includes(0)) {
-      throw new HawserError('invalid_env', `env entry ${JSON.stringify(shown(entry))} is not NAME=value`, { stage: 'validate' });
+      throw new HawserError('invalid_env', `env entry ${JSON.stringify(shown(entry))} is not NAME=value`, {
+        stage: 'validate',
+      });
     }
     entries.set(name, entry);
   }
@@ -113,18 +142,25 @@ function nameOf(entry: Buffer): string {
 /** What an error may say of a variable: its name, never its value. */
 function shown(entry: Buffer): string {
   const end = entry.indexOf(equals);
-  return end < 0 ? `${entry.toString('utf8', 0, 64)} (no "=")` : `${entry.toString('utf8', 0, Math.min(end, 64))}=…`;
+  return end < 0
+    ? `${entry.toString('utf8', 0, 64)} (no "=")`
+    : `${entry.toString('utf8', 0, Math.min(end, 64))}=…`;
 }
 
 /** The paths at which the command may be, as execvp(3) tries them, in the PATH that the command gets. */
 function candidatesOf(cmd: Buffer, env: Map<string, Buffer>): Buffer[] {
   if (cmd.includes(slash)) return [cmd];
   const variable = env.get('PATH');
-  const path = variable === undefined ? defaultPath : variable.toString('latin1', variable.indexOf(equals) + 1);
+  const path =
+    variable === undefined ? defaultPath : variable.toString('latin1', variable.indexOf(equals) + 1);
   const tail = cmd.toString('latin1');
-  return path.split(':').map((folder) => Buffer.from(folder === '' ? `./${tail}` : `${folder}/${tail}`, 'latin1'));
+  return path
+    .split(':')
+    .map((folder) => Buffer.from(folder === '' ? `./${tail}` : `${folder}/${tail}`, 'latin1'));
 }
 
 function toBytes(text: Text): Buffer {
-  return typeof text === 'string' ? Buffer.from(text) : Buffer.from(text.buffer, text.byteOffset, text.byteLength);
+  return typeof text === 'string'
+    ? Buffer.from(text)
+    : Buffer.from(text.buffer, text.byteOffset, text.byteLength);
 }

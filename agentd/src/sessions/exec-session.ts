@@ -1,15 +1,31 @@
-import type { Channel, ChannelHandler, ExecRequest, ExitRecord, Message, Payload, SendStream, StreamCount } from '@hawser/protocol';
+import type {
+  Channel,
+  ChannelHandler,
+  ExecRequest,
+  ExitRecord,
+  Message,
+  Payload,
+  SendStream,
+  StreamCount,
+} from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
 import { systemCallError } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 import type { WaitResult } from '../processes/exit-status.js';
 import { reapPidfd } from '../processes/exit-status.js';
-import type { LaunchedProcess, LaunchFailure } from '../processes/launcher.js';
 import type { LaunchRequest } from '../processes/launch-request.js';
+import type { LaunchedProcess, LaunchFailure } from '../processes/launcher.js';
 import type { Watch } from '../processes/poller.js';
 import { POLL_IN } from '../processes/poller.js';
 import { PseudoTerminal } from '../processes/pseudo-terminal.js';
-import { getLimit, limitInfinity, limitNames, limitNumber, resourceLimit, setLimit } from '../processes/rlimits.js';
+import {
+  getLimit,
+  limitInfinity,
+  limitNames,
+  limitNumber,
+  resourceLimit,
+  setLimit,
+} from '../processes/rlimits.js';
 import { signalNumber } from '../processes/signals.js';
 import type { ExecPlan } from './exec-plan.js';
 import { InputPump } from './input-pump.js';
@@ -60,7 +76,9 @@ export class ExecSession implements ChannelHandler {
     this.#channel = channel;
     this.#terminal = plan.terminal === undefined ? undefined : PseudoTerminal.open(plan.terminal);
     try {
-      this.#process = services.launcher.launch({ ...plan.launch, stdio: this.#stdio() }, (failure) => this.#launched(failure));
+      this.#process = services.launcher.launch({ ...plan.launch, stdio: this.#stdio() }, (failure) =>
+        this.#launched(failure),
+      );
     } catch (error) {
       this.#terminal?.close();
       throw error;
@@ -68,7 +86,10 @@ export class ExecSession implements ChannelHandler {
     this.#stdinFd = this.#process.stdinFd;
     const spoolBytes = services.limits.spoolBytesMax;
     this.#stdout = channel.openSendStream('Stdout', spoolBytes, () => this.#consumed(0));
-    this.#stderr = this.#terminal === undefined ? channel.openSendStream('Stderr', spoolBytes, () => this.#consumed(1)) : undefined;
+    this.#stderr =
+      this.#terminal === undefined
+        ? channel.openSendStream('Stderr', spoolBytes, () => this.#consumed(1))
+        : undefined;
     this.#input = plan.stdin === 'pipe' ? this.#openInput() : undefined;
     this.#exitWatch = services.poller.watch(this.#process.pidfd, POLL_IN, () => this.#leaderDied());
     if (plan.timeoutMs !== undefined) this.#after(plan.timeoutMs, () => this.terminate('timeout'));
@@ -137,7 +158,8 @@ export class ExecSession implements ChannelHandler {
       return;
     }
     this.#assertRunning();
-    if (number === SIGKILL || number === this.#plan.killSignal) this.#kill ??= { reason: 'request', signal: number };
+    if (number === SIGKILL || number === this.#plan.killSignal)
+      this.#kill ??= { reason: 'request', signal: number };
     switch (target ?? 'group') {
       case 'leader':
         check('pidfd_send_signal', native.signalPidfd(this.#process.pidfd, number), `process ${this.pid}`);
@@ -175,13 +197,15 @@ export class ExecSession implements ChannelHandler {
 
   #assertRunning(): void {
     if (this.#state.at === 'running') return;
-    if (this.#state.at === 'starting') throw new HawserError('invalid_argument', `session ${this.id} is still starting`);
+    if (this.#state.at === 'starting')
+      throw new HawserError('invalid_argument', `session ${this.id} is still starting`);
     throw new HawserError('session_ended', `session ${this.id} has ended`);
   }
 
   #runningTerminal(): PseudoTerminal {
     this.#assertRunning();
-    if (this.#terminal === undefined) throw new HawserError('not_a_terminal', `session ${this.id} has no terminal`);
+    if (this.#terminal === undefined)
+      throw new HawserError('not_a_terminal', `session ${this.id} has no terminal`);
     return this.#terminal;
   }
 
@@ -217,8 +241,7 @@ export class ExecSession implements ChannelHandler {
     const result = reapPidfd(this.#process.pidfd);
     if (result === null) return;
     this.#cancelTimer?.();
-    this.#exitWatch.stop();
-    native.close(this.#process.pidfd);
+    this.#exitWatch.close();
     if (this.#state.at === 'running') this.#exited(result, this.#state);
     this.#services.leaderReaped(this);
   }
@@ -268,7 +291,10 @@ export class ExecSession implements ChannelHandler {
   }
 
   /** Sends to the host, while there is one. */
-  #tell<N extends 'ExecStarted' | 'ExecFailed' | 'Exited' | 'Closed' | 'StdinClosed'>(name: N, body: Payload<N>): void {
+  #tell<N extends 'ExecStarted' | 'ExecFailed' | 'Exited' | 'Closed' | 'StdinClosed'>(
+    name: N,
+    body: Payload<N>,
+  ): void {
     if (this.#channel.connection.open) this.#channel.send(name, body);
   }
 
@@ -295,8 +321,9 @@ export class ExecSession implements ChannelHandler {
 
   #openOutputs(): void {
     const { poller } = this.#services;
+    const owned = this.#terminal === undefined;
     const open = (fd: number, stream: SendStream): void => {
-      this.#outputs.push(new OutputPump(poller, fd, stream, () => this.#outputEnded(stream)));
+      this.#outputs.push(new OutputPump(poller, { fd, owned }, stream, () => this.#outputEnded(stream)));
     };
     open(this.#terminal?.masterFd ?? this.#process.stdoutFd, this.#stdout);
     if (this.#stderr !== undefined) open(this.#process.stderrFd, this.#stderr);
@@ -338,10 +365,11 @@ export class ExecSession implements ChannelHandler {
     if (this.#closed) return;
     this.#closed = true;
     this.#input?.stop();
-    for (const output of this.#outputs) output.stop();
     this.#closeStdin();
+    for (const output of this.#outputs) output.close();
     if (this.#terminal !== undefined) this.#terminal.close();
-    else for (const fd of [this.#process.stdoutFd, this.#process.stderrFd]) native.close(fd);
+    else if (this.#outputs.length === 0)
+      for (const fd of [this.#process.stdoutFd, this.#process.stderrFd]) native.close(fd);
   }
 }
 

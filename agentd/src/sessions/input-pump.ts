@@ -83,7 +83,8 @@ export class InputPump implements StreamSink {
   }
 
   #awaitRoom(): void {
-    if (this.#watch === undefined) this.#watch = this.#options.poller.watch(this.#options.fd, POLL_OUT, () => this.#turn());
+    if (this.#watch === undefined)
+      this.#watch = this.#options.poller.watch(this.#options.fd, POLL_OUT, () => this.#turn());
     else this.#watch.setInterest(POLL_OUT);
   }
 

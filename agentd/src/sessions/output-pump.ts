@@ -8,23 +8,31 @@ import { POLL_IN } from '../processes/poller.js';
 const turnBytes = 256 * 1024;
 
 /**
+ * What a dead leader may have left: a pipe holds 64 KiB where nobody has changed that (pipe(7)), a
+ * terminal less. One buffer serves all, since it is emptied before anything else happens.
+ */
+const drainBuffer = Buffer.allocUnsafeSlow(64 * 1024);
+
+/**
  * Reads one output of a child, a pipe's end or a terminal's master, straight into its stream's spool.
- * When the spool is full it stops reading: the child then blocks. Owns the descriptor of a pipe;
- * a master belongs to its terminal.
+ * When the spool is full it stops reading: the child then blocks. Owns a pipe's descriptor; a master
+ * belongs to its terminal.
  */
 export class OutputPump {
   readonly #fd: number;
+  readonly #ownsFd: boolean;
   readonly #stream: SendStream;
   readonly #watch: Watch;
   readonly #onEnd: () => void;
   #state: 'reading' | 'full' | 'ended' = 'reading';
 
   /** @param onEnd nobody holds the other end any more, and everything was read. */
-  constructor(poller: Poller, fd: number, stream: SendStream, onEnd: () => void) {
-    this.#fd = fd;
+  constructor(poller: Poller, source: { fd: number; owned: boolean }, stream: SendStream, onEnd: () => void) {
+    this.#fd = source.fd;
+    this.#ownsFd = source.owned;
     this.#stream = stream;
     this.#onEnd = onEnd;
-    this.#watch = poller.watch(fd, POLL_IN, () => this.#turn());
+    this.#watch = poller.watch(source.fd, POLL_IN, () => this.#turn());
   }
 
   get ended(): boolean {
@@ -43,27 +51,27 @@ export class OutputPump {
    * is in the pipe. What descendants write meanwhile is left for later turns.
    */
   drain(): void {
-    if (this.#state === 'ended') return;
-    // A terminal does not say how much it holds; its buffer is smaller than that.
-    const held = native.available(this.#fd);
-    let left = held > 0 ? held : 0;
-    do {
-      this.#stream.spool.reserve(Math.max(left, drainBytes));
-      const room = this.#stream.spool.room();
-      const bytes = this.#read(room.subarray(0, Math.max(left, drainBytes)));
-      if (bytes <= 0) return;
+    // The first read tells how much that is: a pipe that was made larger holds more than one buffer.
+    let left = drainBuffer.length;
+    for (let first = true; left > 0 && this.#state !== 'ended'; first = false) {
+      const bytes = native.read(this.#fd, drainBuffer, 0, Math.min(left, drainBuffer.length));
+      if (bytes <= 0) {
+        this.#over(bytes);
+        return;
+      }
+      this.#stream.spool.reserve(bytes);
+      this.#stream.write(drainBuffer.subarray(0, bytes));
+      if (first && bytes === drainBuffer.length) left += Math.max(0, native.available(this.#fd));
       left -= bytes;
-    } while (left > 0);
-    // One read more tells whether that was all: at the end of file it ends the stream here and now.
-    this.#stream.spool.reserve(drainBytes);
-    this.#read(this.#stream.spool.room().subarray(0, drainBytes));
+    }
   }
 
-  /** Reads no more; what was read stays. */
-  stop(): void {
+  /** Reads no more, and closes the pipe; what was read stays. Idempotent. */
+  close(): void {
     if (this.#state === 'ended') return;
     this.#state = 'ended';
-    this.#watch.stop();
+    if (this.#ownsFd) this.#watch.close();
+    else this.#watch.stop();
   }
 
   #turn(): void {
@@ -84,17 +92,19 @@ export class OutputPump {
   /** @returns the bytes read; 0 when there are none now, or none any more. */
   #read(room: Uint8Array): number {
     const bytes = native.read(this.#fd, room, 0, room.length);
-    if (bytes > 0) {
-      this.#stream.spool.commit(bytes);
-      this.#stream.produced();
-      return bytes;
+    if (bytes <= 0) {
+      this.#over(bytes);
+      return 0;
     }
-    if (bytes === -EAGAIN || bytes === -EINTR) return 0;
-    // 0 is a pipe's end; a terminal whose other side is closed says EIO.
-    this.stop();
+    this.#stream.spool.commit(bytes);
+    this.#stream.produced();
+    return bytes;
+  }
+
+  /** A read gave nothing. 0 is a pipe's end; a terminal whose other side is closed says EIO. */
+  #over(result: number): void {
+    if (result === -EAGAIN || result === -EINTR) return;
+    this.close();
     this.#onEnd();
-    return 0;
   }
 }
-
-const drainBytes = 4096;

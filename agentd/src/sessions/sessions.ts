@@ -72,7 +72,10 @@ export class Sessions {
   #assertRoom(): void {
     const { sessionsMax } = this.#options;
     if (this.#byPid.size < sessionsMax) return;
-    throw new HawserError('too_many_sessions', `${this.#byPid.size} sessions are running (sessionsMax ${sessionsMax})`);
+    throw new HawserError(
+      'too_many_sessions',
+      `${this.#byPid.size} sessions are running (sessionsMax ${sessionsMax})`,
+    );
   }
 
   #start(connection: Connection, channelNumber: number, plan: ReturnType<typeof planExec>): void {

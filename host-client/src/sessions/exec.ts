@@ -82,7 +82,12 @@ export async function collect(session: Session, options: ExecOptions): Promise<E
   else drop(session);
   const output = { stdout: stdout.output(), stderr: stderr.output() };
   if (options.signal?.aborted === true) throw aborted(options.signal);
-  if (excess) throw new HawserError('max_buffer', `the command wrote more than maxBufferBytes ${bytesMax} and was killed`, { output });
+  if (excess)
+    throw new HawserError(
+      'max_buffer',
+      `the command wrote more than maxBufferBytes ${bytesMax} and was killed`,
+      { output },
+    );
   const { code, timedOut } = exit;
   const result = { code, signal: exit.signal, timedOut, exit };
   if (options.encoding === 'buffer') return { ...result, ...output };

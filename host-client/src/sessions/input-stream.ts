@@ -1,6 +1,6 @@
 import { Writable } from 'node:stream';
-import { HawserError } from '@hawser/protocol';
 import type { SendStream } from '@hawser/protocol';
+import { HawserError } from '@hawser/protocol';
 
 /**
  * A session's stdin as a Writable. A write is done when its bytes are in the spool, where they stay

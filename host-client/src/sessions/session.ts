@@ -78,7 +78,10 @@ export class Session implements AsyncDisposable {
 
   /** @internal Made by `Agent.spawn`. @throws HawserError when the request does not fit. */
   constructor(open: (handler: ChannelHandler) => Channel, request: ExecRequest, stdinSpoolBytes: number) {
-    this.#channel = open({ message: (message) => this.#message(message), closed: (error) => this.#end(error) });
+    this.#channel = open({
+      message: (message) => this.#message(message),
+      closed: (error) => this.#end(error),
+    });
     this.stdout = this.#openOutput('Stdout');
     this.stderr = request.tty === undefined ? this.#openOutput('Stderr') : null;
     this.#input = request.stdin === 'null' ? undefined : this.#openInput(stdinSpoolBytes);
@@ -154,13 +157,15 @@ export class Session implements AsyncDisposable {
   /** Changes limits of the leader; its children inherit them from then on. @returns all that are in force then. */
   async setRlimits(settings: RlimitSettings): Promise<RlimitTable> {
     const reply = await this.#ask('Rlimits', { set: rlimitsOnWire(settings) });
-    if (reply.name !== 'RlimitsReply') throw new HawserError('message_invalid', `the agent answered Rlimits with ${reply.name}`);
+    if (reply.name !== 'RlimitsReply')
+      throw new HawserError('message_invalid', `the agent answered Rlimits with ${reply.name}`);
     return rlimitTable(reply.body.rlimits);
   }
 
   /** Cancels a launch that is under way. */
   cancel(): void {
-    if (this.#state.at === 'starting' && this.#channel.connection.open) this.#channel.send('Signal', { signal: 'SIGKILL' });
+    if (this.#state.at === 'starting' && this.#channel.connection.open)
+      this.#channel.send('Signal', { signal: 'SIGKILL' });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -188,7 +193,9 @@ export class Session implements AsyncDisposable {
         this.#onComplete(message.body);
         return;
       case 'StdinClosed':
-        this.#input?.closedByCommand(new HawserError('stdin_closed', stdinClosedText(message.body), { errno: message.body.errno }));
+        this.#input?.closedByCommand(
+          new HawserError('stdin_closed', stdinClosedText(message.body), { errno: message.body.errno }),
+        );
         return;
       case 'Done':
       case 'RlimitsReply':
@@ -220,7 +227,8 @@ export class Session implements AsyncDisposable {
     this.#state = { ...this.#state, at: 'exited' };
     this.#input?.closedByCommand(new HawserError('stdin_closed', 'the command has ended'));
     this.#exited.resolve(exit);
-    for (const reply of this.#replies.values()) reply.reject(new HawserError('session_ended', `session ${this.id} has ended`));
+    for (const reply of this.#replies.values())
+      reply.reject(new HawserError('session_ended', `session ${this.id} has ended`));
     this.#replies.clear();
     if (record.outputComplete) this.#onComplete(record);
   }
@@ -322,5 +330,9 @@ function failureOf({ code, message, errno, stage }: Payload<'ExecFailed'>): Haws
 
 function asTooLong(error: unknown): unknown {
   if (!(error instanceof HawserError) || error.code !== 'frame_too_large') return error;
-  return new HawserError('arguments_too_long', `cmd, args and env do not fit into one message: ${error.message}`, { cause: error });
+  return new HawserError(
+    'arguments_too_long',
+    `cmd, args and env do not fit into one message: ${error.message}`,
+    { cause: error },
+  );
 }
