@@ -158,6 +158,16 @@ t.test('output that cannot be written is an error with its reason', async (t) =>
   t.match(stderr, /^hawser: .*ENOSPC/);
 });
 
+t.test('a signal ends it when only a reader that does not read is left', async (t) => {
+  const { stdout } = await world.shell(`
+    mkfifo stalled; exec 3<>stalled
+    hawser exec -- sh -c 'head -c 300000 /dev/zero; echo >${world.dir}/written' >stalled 3<&- & pid=$!
+    until [ -e written ]; do sleep 0.05; done
+    while kill -TERM $pid 2>&-; do sleep 0.05; done
+    wait $pid; echo code=$?`);
+  t.equal(stdout.toString(), 'code=143\n');
+});
+
 t.test('signals are passed on', async (t) => {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const) {
     const name = signal.slice(3);
@@ -313,5 +323,12 @@ t.test('help and version', async (t) => {
   for (const word of ['unix:', 'vsock:', 'firecracker:', 'Examples', '124', '125', '127', 'HAWSER_LINE'])
     t.match(help.stdout.toString(), word);
   t.match((await world.run(['exec', '--help'])).stdout.toString(), /--rlimit[\s\S]*SIGHUP[\s\S]*141/);
+  const cut = await world.shell(
+    'hawser --help | true; hawser completion bash | head -1; hawser doctor | true',
+  );
+  t.same(
+    [cut.stdout.toString(), cut.stderr.includes('Error')],
+    ['# bash completion for hawser, made by "hawser completion bash"\n', false],
+  );
   t.match((await world.run(['--version'])).stdout.toString(), /^\d+\.\d+\.\d+\n$/);
 });

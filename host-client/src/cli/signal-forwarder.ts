@@ -1,4 +1,5 @@
 import type { SignalOptions } from '../options.js';
+import { signalExitCode } from './exit-code.js';
 
 const forwarded = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;
 type Forwarded = (typeof forwarded)[number];
@@ -11,12 +12,14 @@ const terminalGraceMs = 2000;
 interface Signalled {
   signal(signal: string, options?: SignalOptions): Promise<void>;
   kill(): Promise<void>;
+  readonly exited: Promise<unknown>;
 }
 
 type State =
   | { readonly at: 'starting'; readonly early: Forwarded[] }
   | { readonly at: 'running'; readonly session: Signalled }
-  | { readonly at: 'over' };
+  /** The command is gone; what it wrote waits for a reader here. */
+  | { readonly at: 'draining' };
 
 /**
  * Passes the signals that this program gets to the command. Before the command runs, one that would end this program
@@ -51,13 +54,18 @@ export class SignalForwarder {
     if (this.#state.at !== 'starting') return;
     const { early } = this.#state;
     this.#state = { at: 'running', session };
+    settle(session.exited.finally(() => this.#drain()));
     for (const signal of early) this.#forward(session, signal);
   }
 
   [Symbol.dispose](): void {
-    this.#state = { at: 'over' };
-    clearTimeout(this.#grace);
+    this.#drain();
     for (const signal of forwarded) process.off(signal, this.#received);
+  }
+
+  #drain(): void {
+    this.#state = { at: 'draining' };
+    clearTimeout(this.#grace);
   }
 
   #take(signal: Forwarded): void {
@@ -69,8 +77,9 @@ export class SignalForwarder {
         return this.#abort.abort();
       case 'running':
         return this.#forward(state.session, signal);
-      case 'over':
-        return undefined;
+      case 'draining':
+        // Nobody is there to pass it on to, and the reader may never come. Output is lost, as with any program.
+        process.exit(signalExitCode(signal));
     }
   }
 
@@ -92,6 +101,6 @@ export class SignalForwarder {
 }
 
 /** The session may have ended meanwhile, or the line be lost: both are reported where the exit is awaited. */
-function settle(request: Promise<void>): void {
+function settle(request: Promise<unknown>): void {
   request.catch(() => undefined);
 }
