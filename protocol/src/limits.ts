@@ -52,3 +52,6 @@ export type Limits = { readonly [K in keyof typeof defaultLimits]: number };
 
 /** The smallest ring that a spool takes; granted even when the budget is spent, so that every stream moves. */
 export const spoolBytesMin = 4 * 1024;
+
+/** The least that a peer may offer as its `frameBytesMax`: every answer fits. */
+export const frameBytesMin = 4 * 1024;

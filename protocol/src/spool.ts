@@ -38,7 +38,12 @@ export class SpoolBudget {
   giveBack(owner: object, buffer: Uint8Array, reusable: boolean): void {
     const bytes = buffer.length;
     this.#bytes -= bytes;
-    if (!reusable || this.#bytes + this.#freeBytes + bytes > this.bytesMax || this.#freeBytes + bytes > freeBytesMax) return;
+    if (
+      !reusable ||
+      this.#bytes + this.#freeBytes + bytes > this.bytesMax ||
+      this.#freeBytes + bytes > freeBytesMax
+    )
+      return;
     let lists = this.#free.get(owner);
     if (lists === undefined) this.#free.set(owner, (lists = new Map<number, Uint8Array[]>()));
     const list = lists.get(bytes);

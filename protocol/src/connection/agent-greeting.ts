@@ -4,6 +4,7 @@ import { HawserError } from '../errors.js';
 import { frameTypes } from '../frames/frame-types.js';
 import type { Frame } from '../frames/header.js';
 import type { Limits } from '../limits.js';
+import { frameBytesMin } from '../limits.js';
 import type { MessageCodec } from '../messages/codec.js';
 import type { Payload } from '../messages/schemas.js';
 import type { Agreement } from './connection.js';
@@ -47,7 +48,12 @@ export class AgentGreeting {
   /** Says that an agent is here; to be called whenever the line was opened. */
   announce(): void {
     const { agentVersion, bootId, bootEpoch } = this.#options.identity;
-    const ready = this.#options.codec.encode('Ready', { agentVersion, bootId, bootEpoch, generations: [...generations] });
+    const ready = this.#options.codec.encode('Ready', {
+      agentVersion,
+      bootId,
+      bootEpoch,
+      generations: [...generations],
+    });
     this.#port.sendGreeting(frameTypes.Ready.id, 0, ready);
   }
 
@@ -116,16 +122,23 @@ export class AgentGreeting {
 
   #refusal(lane: number, hello: Payload<'Hello'>): HawserError | undefined {
     const { limits, token } = this.#options;
-    if (lane >= limits.lanesMax) return new HawserError('limit_exceeded', `lane ${lane} is not below lanesMax ${limits.lanesMax}`);
+    if (lane >= limits.lanesMax)
+      return new HawserError('limit_exceeded', `lane ${lane} is not below lanesMax ${limits.lanesMax}`);
     if (token !== undefined && !sameToken(token, hello.token ?? '')) {
       return new HawserError('rejected', 'the token is not the one that this agent was given');
     }
     if (commonGeneration(hello.generations) === undefined) {
       const offered = hello.generations.join(', ');
-      return new HawserError('unsupported', `no common generation: the host offers ${offered}, the agent speaks ${generations.join(', ')}`);
+      return new HawserError(
+        'unsupported',
+        `no common generation: the host offers ${offered}, the agent speaks ${generations.join(', ')}`,
+      );
     }
-    if (hello.windowBytes < 1 || hello.frameBytesMax < 1024) {
-      return new HawserError('invalid_argument', `windowBytes ${hello.windowBytes} or frameBytesMax ${hello.frameBytesMax} is too small`);
+    if (hello.windowBytes < 1 || hello.frameBytesMax < frameBytesMin) {
+      return new HawserError(
+        'invalid_argument',
+        `windowBytes ${hello.windowBytes} or frameBytesMax ${hello.frameBytesMax} is too small`,
+      );
     }
     return undefined;
   }

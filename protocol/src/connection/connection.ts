@@ -1,18 +1,18 @@
 import { HawserError } from '../errors.js';
 import type { DataFrameName, MessageFrameName } from '../frames/frame-types.js';
 import { frameTypeName, frameTypes } from '../frames/frame-types.js';
-import { encodeFrame, frameFlags, readOffset, writeOffset } from '../frames/header.js';
 import type { Frame } from '../frames/header.js';
+import { encodeFrame, frameFlags, offsetMax, readOffset, writeOffset } from '../frames/header.js';
 import type { Limits } from '../limits.js';
 import type { MessageCodec } from '../messages/codec.js';
 import type { Payload } from '../messages/schemas.js';
-import { Spool } from '../spool.js';
 import type { SpoolBudget } from '../spool.js';
+import { Spool } from '../spool.js';
 import type { Clock } from './clock.js';
 import { MessageLog } from './message-log.js';
 import type { Port, PortClient } from './port.js';
-import { ReceiveStream } from './receive-stream.js';
 import type { StreamSink } from './receive-stream.js';
+import { ReceiveStream } from './receive-stream.js';
 import { SendStream } from './send-stream.js';
 
 /** A message that came in. `number` is what a reply names as `re`. */
@@ -62,9 +62,7 @@ export interface ConnectionOptions {
   readonly handler: ConnectionHandler;
 }
 
-type ConnectionState =
-  | { at: 'open'; port: Port }
-  | { at: 'closed'; error: HawserError };
+type ConnectionState = { at: 'open'; port: Port } | { at: 'closed'; error: HawserError };
 
 /**
  * One conversation between a host and an agent, the same class at both ends: numbered messages,
@@ -81,7 +79,7 @@ export class Connection implements PortClient {
   readonly #handler: ConnectionHandler;
   readonly #log: MessageLog;
   readonly #channels = new Map<number, Channel>();
-  #channelsSeen = 0;
+  #channelNumberMax = 0;
   readonly #links: Uint8Array[] = [];
   readonly #messages: Uint8Array[] = [];
   readonly #streams: SendStream[] = [];
@@ -89,9 +87,17 @@ export class Connection implements PortClient {
   #state: ConnectionState;
   #cancelAckTimer: (() => void) | undefined;
   #cancelHeartbeat: (() => void) | undefined;
-  #heardAt: number;
+  /** Something came since the heartbeat last looked. */
+  #heard = false;
+  /** For how long nothing had come when it last looked. */
+  #silentMs = 0;
   #pingNonce = 0;
-  readonly #pings = new Map<number, { sentAt: number; resolve: (ms: number) => void; reject: (error: HawserError) => void }>();
+  /** The oldest message that was not acknowledged when the heartbeat last looked. */
+  #overdue: Uint8Array | undefined;
+  readonly #pings = new Map<
+    number,
+    { sentAt: number; resolve: (ms: number) => void; reject: (error: HawserError) => void }
+  >();
 
   constructor(port: Port, options: ConnectionOptions) {
     this.lane = options.lane;
@@ -102,7 +108,7 @@ export class Connection implements PortClient {
     this.#budget = options.budget;
     this.#handler = options.handler;
     this.#log = new MessageLog(options.limits);
-    this.#heardAt = options.clock.now();
+
     this.#state = { at: 'open', port };
     port.acceptFullFrames();
     port.attach(this.lane, this);
@@ -128,18 +134,28 @@ export class Connection implements PortClient {
   /**
    * Opens a channel: from now on its messages go to `handler`.
    *
-   * @throws HawserError `limit_exceeded` beyond `channelsMax`, `connection_closed` afterwards.
+   * @throws HawserError `limit_exceeded` beyond `channelsMax`, `invalid_argument` for a number that
+   *   was used before, `connection_closed` afterwards.
    */
   openChannel(number: number, handler: ChannelHandler): Channel {
     if (this.#state.at === 'closed') {
       throw new HawserError('connection_closed', 'the connection is closed', { cause: this.#state.error });
     }
     if (this.#channels.size >= this.#limits.channelsMax) {
-      throw new HawserError('limit_exceeded', `${this.#channels.size} channels are open (channelsMax ${this.#limits.channelsMax})`);
+      throw new HawserError(
+        'limit_exceeded',
+        `${this.#channels.size} channels are open (channelsMax ${this.#limits.channelsMax})`,
+      );
+    }
+    if (this.#channels.has(number) || (number !== 0 && number <= this.#channelNumberMax)) {
+      throw new HawserError(
+        'invalid_argument',
+        `channel ${number} was used before (highest so far: ${this.#channelNumberMax})`,
+      );
     }
     const channel = new Channel(this, number, handler);
     this.#channels.set(number, channel);
-    this.#channelsSeen = Math.max(this.#channelsSeen, number);
+    this.#channelNumberMax = Math.max(this.#channelNumberMax, number);
     return channel;
   }
 
@@ -147,20 +163,27 @@ export class Connection implements PortClient {
    * Sends a message. It leaves when what happens now has happened.
    *
    * @returns its number, which the reply names.
-   * @throws HawserError `frame_too_large`, `limit_exceeded`, `connection_closed`.
+   * @throws HawserError `connection_closed`; for a request also `frame_too_large`, `limit_exceeded`.
+   *   An answer has nobody to whom that could be thrown: one that is too large is cut or becomes a
+   *   `Failure`, and one too many for a peer that does not acknowledge ends the connection.
    */
   send<N extends MessageFrameName>(channel: number, name: N, body: Payload<N>): number {
     if (this.#state.at === 'closed') {
       throw new HawserError('connection_closed', 'the connection is closed', { cause: this.#state.error });
     }
     const payload = this.#codec.encode(name, body);
-    if (payload.length > this.agreement.frameBytesMax) {
-      throw new HawserError(
-        'frame_too_large',
-        `${name} of ${payload.length} bytes exceeds frameBytesMax ${this.agreement.frameBytesMax}`,
-      );
-    }
     const number = this.#log.nextNumber;
+    if (payload.length > this.agreement.frameBytesMax) {
+      const text = `${name} of ${payload.length} bytes exceeds frameBytesMax ${this.agreement.frameBytesMax}`;
+      if (requests.has(name)) throw new HawserError('frame_too_large', text);
+      return this.#sendShortened(channel, name, body, text);
+    }
+    const full = this.#log.full(payload.length);
+    if (full !== undefined) {
+      if (requests.has(name)) throw full;
+      this.#end(full);
+      return number;
+    }
     const frame = encodeFrame({
       type: frameTypes[name].id,
       flags: this.checked ? frameFlags.CHECKED : 0,
@@ -175,6 +198,19 @@ export class Connection implements PortClient {
     return number;
   }
 
+  /** An answer that the other side does not take is one that it does. */
+  #sendShortened(channel: number, name: MessageFrameName, body: object, text: string): number {
+    if ('message' in body && typeof body.message === 'string' && body.message.length > shortTextMax) {
+      return this.send(channel, name, {
+        ...body,
+        message: `${body.message.slice(0, shortTextMax)}…`,
+      } as Payload<typeof name>);
+    }
+    const failure: Payload<'Failure'> = { code: 'frame_too_large', message: text };
+    if ('re' in body && typeof body.re === 'number') failure.re = body.re;
+    return this.send(channel, 'Failure', failure);
+  }
+
   /** Measures a round trip. @returns milliseconds. @throws HawserError when the connection ends first. */
   ping(): Promise<number> {
     return new Promise((resolve, reject) => {
@@ -187,16 +223,19 @@ export class Connection implements PortClient {
   close(reason?: HawserError): void {
     if (this.#state.at === 'closed') return;
     const { port } = this.#state;
-    const body: Payload<'Bye'> = reason === undefined ? {} : { code: reason.code, message: reason.message };
     for (let frame = this.nextUrgent(); frame !== undefined; frame = this.nextUrgent()) port.sendLast(frame);
-    port.sendLast(this.#encodeLink('Bye', 0, 0, this.#codec.encode('Bye', body)));
+    port.sendLast(this.#bye(reason));
     this.#end(reason ?? new HawserError('connection_closed', 'the connection was closed'));
   }
 
   // What the port calls
 
+  heard(): void {
+    this.#heard = true;
+  }
+
   frame(frame: Frame): boolean {
-    this.#heardAt = this.#clock.now();
+    this.#heard = true;
     const name = frameTypeName(frame.type);
     if (name === undefined) {
       this.#unknownType(frame);
@@ -277,6 +316,8 @@ export class Connection implements PortClient {
   #link(frame: Frame): void {
     switch (frame.type) {
       case frameTypes.Ping.id:
+        // Who asks without reading the answers gets no more of them.
+        if (this.#links.length >= linksMax) return;
         this.#links.push(this.#encodeLink('Pong', 0, frame.offset, nothing));
         this.#requestFlush();
         return;
@@ -287,20 +328,21 @@ export class Connection implements PortClient {
         return;
       }
       case frameTypes.Ack.id:
-        if (!this.#log.acknowledged(frame.offset)) this.#violation(`Ack of message ${frame.offset}, which was never sent`);
+        if (!this.#log.acknowledged(frame.offset))
+          this.#violation(`Ack of message ${frame.offset}, which was never sent`);
         return;
       case frameTypes.Credit.id:
         this.#credit(frame);
         return;
       case frameTypes.Bye.id:
-        this.#bye(frame);
+        this.#goodbye(frame);
         return;
       default:
         this.#unknownType(frame);
     }
   }
 
-  #bye(frame: Frame): void {
+  #goodbye(frame: Frame): void {
     let message = 'the other side closed the connection';
     try {
       const body = this.#codec.decode('Bye', frame.payload);
@@ -325,16 +367,7 @@ export class Connection implements PortClient {
   }
 
   #message(name: MessageFrameName, frame: Frame): void {
-    const verdict = this.#log.accept(frame.offset);
-    if (verdict === 'missing') {
-      this.#end(
-        new HawserError('line_corrupt', `message ${this.#log.received + 1} was lost: ${name} ${frame.offset} came instead`),
-      );
-      return;
-    }
-    if (this.#log.ackDue >= this.#limits.ackMessagesMax) this.#requestFlush();
-    else this.#owe();
-    if (verdict === 'repeat') return;
+    if (!this.#accept(name, frame)) return;
     let body: Payload<MessageFrameName>;
     try {
       body = this.#codec.decode(name, frame.payload);
@@ -348,6 +381,21 @@ export class Connection implements PortClient {
     else this.#handler.request(frame.channel, message);
   }
 
+  /** @returns whether it is the next message, and not one that came before. A lost one ends the connection. */
+  #accept(name: string, frame: Frame): boolean {
+    const verdict = this.#log.accept(frame.offset);
+    if (verdict === 'missing') {
+      const missing = this.#log.received + 1;
+      this.#fail(
+        new HawserError('line_corrupt', `message ${missing} was lost: ${name} ${frame.offset} came instead`),
+      );
+      return false;
+    }
+    if (this.#log.ackDue >= this.#limits.ackMessagesMax) this.#requestFlush();
+    else this.#owe();
+    return verdict === 'next';
+  }
+
   /** A message that cannot be taken: the one who sent it is told, unless it is itself a reply. */
   #refuse(frame: Frame, error: HawserError): void {
     this.#handler.notice({ kind: 'message_invalid', error });
@@ -357,18 +405,24 @@ export class Connection implements PortClient {
 
   #data(frame: Frame): boolean {
     const stream = this.#channels.get(frame.channel)?.receiving(frame.type);
+    const fin = (frame.flags & frameFlags.FIN) !== 0;
     if (stream === undefined) {
       this.#handler.notice({ kind: 'stale_channel', channel: frame.channel });
+      if (fin) this.#consumedAll(frame);
       return true;
     }
-    const fin = (frame.flags & frameFlags.FIN) !== 0;
     const gap = (frame.flags & frameFlags.GAP) !== 0;
     const result = stream.frame(frame.offset, frame.payload, fin, gap);
     if (typeof result === 'boolean') return result;
     const what = `${frame.payload.length} bytes at ${frame.offset} of channel ${frame.channel}`;
     switch (result) {
       case 'missing_bytes':
-        this.#end(new HawserError('line_corrupt', `bytes from ${stream.receivedBytes} on were lost: ${what} came instead`));
+        this.#fail(
+          new HawserError(
+            'line_corrupt',
+            `bytes from ${stream.receivedBytes} on were lost: ${what} came instead`,
+          ),
+        );
         break;
       case 'beyond_credit':
         this.#violation(`${what} exceed the credit that was given`);
@@ -380,12 +434,19 @@ export class Connection implements PortClient {
     return true;
   }
 
+  /** The end of a stream that is done with here: its sender, who may have missed that, need not wait. */
+  #consumedAll(frame: Frame): void {
+    const end = frame.offset + frame.payload.length;
+    if (end > offsetMax || this.#links.length >= linksMax) return;
+    this.#links.push(this.#encodeCredit(frame.channel, frame.type, end, end, true));
+    this.#requestFlush();
+  }
+
   #unknownType(frame: Frame): void {
     this.#handler.notice({ kind: 'unknown_type', type: frame.type });
     if (frame.type < 0x20 || frame.type >= 0x80) return;
     // A message of a later generation still has a number, and its sender waits for a reply.
-    if (this.#log.accept(frame.offset) !== 'next') return;
-    this.#owe();
+    if (!this.#accept(`type 0x${frame.type.toString(16)}`, frame)) return;
     this.send(frame.channel, 'Failure', {
       re: frame.offset,
       code: 'unsupported',
@@ -394,7 +455,14 @@ export class Connection implements PortClient {
   }
 
   #violation(message: string): void {
-    this.close(new HawserError('protocol_violation', message));
+    this.#fail(new HawserError('protocol_violation', message));
+  }
+
+  /** The other side, or the line, cannot be relied on: ends the connection and says why, and nothing else. */
+  #fail(error: HawserError): void {
+    if (this.#state.at === 'closed') return;
+    this.#state.port.sendUnasked(this.#bye(error));
+    this.#end(error);
   }
 
   // Outgoing
@@ -416,10 +484,32 @@ export class Connection implements PortClient {
     const stream = this.#credits.shift();
     if (stream === undefined) return undefined;
     stream.queued = false;
+    return this.#encodeCredit(
+      stream.channel,
+      stream.typeId,
+      stream.takeLimit(),
+      stream.consumedBytes,
+      stream.finished,
+    );
+  }
+
+  #encodeCredit(
+    channel: number,
+    typeId: number,
+    limit: number,
+    consumed: number,
+    finished: boolean,
+  ): Uint8Array {
     const payload = new Uint8Array(creditPayloadBytes);
-    payload[0] = stream.typeId;
-    writeOffset(payload, 1, stream.consumedBytes);
-    return this.#encodeLink('Credit', stream.channel, stream.takeLimit(), payload, stream.finished ? frameFlags.FIN : 0);
+    payload[0] = typeId;
+    writeOffset(payload, 1, consumed);
+    return this.#encodeLink('Credit', channel, limit, payload, finished ? frameFlags.FIN : 0);
+  }
+
+  #bye(reason: HawserError | undefined): Uint8Array {
+    const body: Payload<'Bye'> =
+      reason === undefined ? {} : { code: reason.code, message: reason.message.slice(0, shortTextMax) };
+    return this.#encodeLink('Bye', 0, 0, this.#codec.encode('Bye', body));
   }
 
   #ackFrame(): Uint8Array | undefined {
@@ -445,17 +535,45 @@ export class Connection implements PortClient {
     return nonce;
   }
 
+  /**
+   * Silence is counted in intervals in which nothing came, not by the clock: a process that was itself
+   * stopped for a while, or a guest that was restored, has not heard the other side fall silent.
+   */
   #scheduleHeartbeat(): void {
     this.#cancelHeartbeat = this.#clock.after(this.#limits.heartbeatIntervalMs, () => {
-      const silentMs = this.#clock.now() - this.#heardAt;
-      if (silentMs >= this.#limits.heartbeatTimeoutMs) {
-        const limit = this.#limits.heartbeatTimeoutMs;
-        this.#end(new HawserError('heartbeat_lost', `nothing was heard for ${Math.round(silentMs)} ms (heartbeatTimeoutMs ${limit})`));
+      this.#silentMs = this.#heard ? 0 : this.#silentMs + this.#limits.heartbeatIntervalMs;
+      this.#heard = false;
+      // Nobody is given up who was not asked.
+      const limit = Math.max(this.#limits.heartbeatTimeoutMs, 2 * this.#limits.heartbeatIntervalMs);
+      if (this.#silentMs >= limit) {
+        this.#end(
+          new HawserError(
+            'heartbeat_lost',
+            `nothing was heard for ${this.#silentMs} ms (heartbeatTimeoutMs ${limit})`,
+          ),
+        );
         return;
       }
-      if (silentMs >= this.#limits.heartbeatIntervalMs / 2) this.#sendPing();
+      if (this.#silentMs > 0) this.#sendPing();
+      this.#probe();
       this.#scheduleHeartbeat();
     });
+  }
+
+  /** On a line that may lose something, asks for the answers that are overdue: so nothing waits for ever. */
+  #probe(): void {
+    if (this.#state.at === 'closed' || !this.#state.port.line.mayCorrupt) return;
+    const message = this.#log.oldestUnacked;
+    if (message !== undefined && message === this.#overdue && this.#links.length < linksMax)
+      this.#links.push(message);
+    this.#overdue = message;
+    for (const channel of this.#channels.values()) {
+      for (const stream of channel.sendStreams) {
+        if (this.#links.length >= linksMax) return;
+        const frame = stream.probe();
+        if (frame !== undefined) this.#links.push(encodeFrame(frame));
+      }
+    }
   }
 
   #end(error: HawserError): void {
@@ -475,6 +593,21 @@ export class Connection implements PortClient {
 }
 
 const nothing = new Uint8Array(0);
+
+/** Messages that somebody here asks for, and can be told that they were not sent. */
+const requests: ReadonlySet<MessageFrameName> = new Set([
+  'ExecRequest',
+  'Resize',
+  'Signal',
+  'Rlimits',
+  'Info',
+]);
+
+/** Link frames that may wait for the line; more come only of a peer that does not read what it asks for. */
+const linksMax = 1024;
+
+/** Characters of an error's text that is sent to a peer that takes no more, or is being left. */
+const shortTextMax = 512;
 
 /** A `Credit`'s payload: the stream's frame type, and the consumed position. */
 const creditPayloadBytes = 9;
@@ -526,6 +659,11 @@ export class Channel {
   release(): void {
     this.#connection.releaseChannel(this);
     for (const stream of this.#sending) stream.abandon();
+  }
+
+  /** @internal */
+  get sendStreams(): readonly SendStream[] {
+    return this.#sending;
   }
 
   /** @internal */

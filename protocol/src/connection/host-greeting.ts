@@ -1,8 +1,9 @@
 import { Buffer } from 'node:buffer';
 import { HawserError, isErrorCode } from '../errors.js';
-import { frameTypeName, frameTypes } from '../frames/frame-types.js';
+import { frameTypes } from '../frames/frame-types.js';
 import type { Frame } from '../frames/header.js';
 import type { Limits } from '../limits.js';
+import { frameBytesMin } from '../limits.js';
 import type { MessageCodec } from '../messages/codec.js';
 import type { Payload } from '../messages/schemas.js';
 import type { Clock } from './clock.js';
@@ -40,12 +41,17 @@ export class HostGreeting {
   #intervalMs: number;
   #cancelTimer: (() => void) | undefined;
   #state: 'greeting' | 'done' = 'greeting';
+  /** Bytes of zeros before the next repeated Hello. */
+  #fillerBytes: number;
+  /** Hellos that came back, or came of another host. */
+  #hellosSeen = 0;
 
   constructor(port: Port, options: HostGreetingOptions) {
     this.#port = port;
     this.#options = options;
     this.#startedAt = options.clock.now();
     this.#intervalMs = options.limits.helloIntervalMs;
+    this.#fillerBytes = port.line.dataBytesPreferred;
     this.#sayHello();
     this.#sayHelloLater();
   }
@@ -63,10 +69,9 @@ export class HostGreeting {
       case frameTypes.Reject.id:
         this.#decoded('Reject', frame, (reject) => this.#rejected(reject));
         return;
-      default: {
-        const name = frameTypeName(frame.type) ?? String(frame.type);
-        this.#fail(new HawserError('protocol_violation', `the other end sent ${name}: it is a host, not an agent`));
-      }
+      default:
+        // Not an agent's. A terminal that still echoes sends us our own Hello, until the agent has opened it.
+        this.#hellosSeen++;
     }
   }
 
@@ -88,6 +93,7 @@ export class HostGreeting {
       checked: this.#options.checked || this.#port.line.mayCorrupt,
       wallClockUs: this.#options.wallClockUs(),
     };
+
     this.#port.sendGreeting(frameTypes.Hello.id, this.#options.lane, codec.encode('Hello', hello));
   }
 
@@ -96,18 +102,25 @@ export class HostGreeting {
     this.#cancelTimer = clock.after(this.#intervalMs, () => {
       const waitedMs = clock.now() - this.#startedAt;
       if (waitedMs >= limits.handshakeTimeoutMs) {
-        this.#fail(
-          new HawserError(
-            'handshake_timeout',
-            `no agent answered on ${this.#port.line.name} within handshakeTimeoutMs ${limits.handshakeTimeoutMs}`,
-          ),
-        );
+        const heard =
+          this.#hellosSeen > 0 ? `, only ${this.#hellosSeen} Hello: a host, or an echo of our own` : '';
+        const text = `no agent answered on ${this.#port.line.name} within handshakeTimeoutMs ${limits.handshakeTimeoutMs}`;
+        this.#fail(new HawserError('handshake_timeout', text + heard));
         return;
       }
       this.#intervalMs = Math.min(this.#intervalMs * 2, limits.helloIntervalMaxMs);
+      this.#fill();
       this.#sayHello();
       this.#sayHelloLater();
     });
+  }
+
+  /** Whoever held the line before may have left half a frame on it, and the agent waits for the rest: here it is. */
+  #fill(): void {
+    const { line } = this.#port;
+    if (!line.mayCorrupt) return;
+    this.#port.sendUnasked(new Uint8Array(this.#fillerBytes));
+    this.#fillerBytes = Math.min(this.#fillerBytes * 2, line.dataBytesPreferred * fillerFramesMax);
   }
 
   #decoded<N extends 'Welcome' | 'Reject'>(name: N, frame: Frame, then: (body: Payload<N>) => void): void {
@@ -125,7 +138,17 @@ export class HostGreeting {
     // An answer to somebody who held this line before us is not ours.
     if (Buffer.compare(welcome.connectionKey, this.#options.connectionKey) !== 0) return;
     if (!(generations as readonly number[]).includes(welcome.generation)) {
-      this.#fail(new HawserError('unsupported', `the agent chose generation ${welcome.generation}, which was not offered`));
+      this.#fail(
+        new HawserError(
+          'unsupported',
+          `the agent chose generation ${welcome.generation}, which was not offered`,
+        ),
+      );
+      return;
+    }
+    if (welcome.windowBytes < 1 || welcome.frameBytesMax < frameBytesMin) {
+      const text = `windowBytes ${welcome.windowBytes} or frameBytesMax ${welcome.frameBytesMax} is too small`;
+      this.#fail(new HawserError('protocol_violation', `the agent's ${text}`));
       return;
     }
     this.stop();
@@ -154,3 +177,6 @@ export class HostGreeting {
     this.#options.failed(error);
   }
 }
+
+/** The filler before a repeated Hello grows up to the length of so many data frames. */
+const fillerFramesMax = 16;

@@ -45,18 +45,20 @@ export class MessageLog {
     return this.#unacked[0];
   }
 
-  /** @throws HawserError `limit_exceeded` when the other side does not acknowledge. */
+  /** @returns what is wrong with sending `bytes` more: the other side does not acknowledge. */
+  full(bytes: number): HawserError | undefined {
+    const { unackedMessagesMax, unackedBytesMax } = this.#limits;
+    if (this.#unacked.length < unackedMessagesMax && this.#unackedBytes + bytes <= unackedBytesMax)
+      return undefined;
+    return new HawserError(
+      'limit_exceeded',
+      `${this.#unacked.length} messages of ${this.#unackedBytes} bytes wait for acknowledgement ` +
+        `(unackedMessagesMax ${unackedMessagesMax}, unackedBytesMax ${unackedBytesMax})`,
+    );
+  }
+
+  /** A message was sent, for which `full` found room. */
   sent(frame: Uint8Array): void {
-    if (
-      this.#unacked.length >= this.#limits.unackedMessagesMax ||
-      this.#unackedBytes + frame.length > this.#limits.unackedBytesMax
-    ) {
-      throw new HawserError(
-        'limit_exceeded',
-        `${this.#unacked.length} messages of ${this.#unackedBytes} bytes wait for acknowledgement ` +
-          `(unackedMessagesMax ${this.#limits.unackedMessagesMax}, unackedBytesMax ${this.#limits.unackedBytesMax})`,
-      );
-    }
     this.#unacked.push(frame);
     this.#unackedBytes += frame.length;
     this.#sent++;
@@ -76,7 +78,8 @@ export class MessageLog {
   /** The other side has everything up to `number`. @returns false when that was never sent. */
   acknowledged(number: number): boolean {
     if (number > this.#sent) return false;
-    for (const frame of this.#unacked.splice(0, Math.max(0, number - this.#acked))) this.#unackedBytes -= frame.length;
+    for (const frame of this.#unacked.splice(0, Math.max(0, number - this.#acked)))
+      this.#unackedBytes -= frame.length;
     this.#acked = Math.max(this.#acked, number);
     return true;
   }

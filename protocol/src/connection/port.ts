@@ -1,15 +1,17 @@
 import { HawserError } from '../errors.js';
-import { FrameDecoder } from '../frames/decoder.js';
 import type { SkipReason } from '../frames/decoder.js';
+import { FrameDecoder } from '../frames/decoder.js';
 import { frameTypes } from '../frames/frame-types.js';
-import { encodeFrame, frameFlags, headerBytes, writeHeader } from '../frames/header.js';
 import type { Frame } from '../frames/header.js';
+import { encodeFrame, frameFlags, headerBytes, writeHeader } from '../frames/header.js';
 import type { Limits } from '../limits.js';
 import type { Line, LineHandler } from '../line.js';
 import type { SendStream } from './send-stream.js';
 
 /** One virtual connection on a port. The port asks it for what is to be sent, in the order of urgency. */
 export interface PortClient {
+  /** A frame of its lane is coming in: a sign of life. */
+  heard(): void;
   /** A frame of its lane, greetings excepted. @returns whether the payload's memory may be reused. */
   frame(frame: Frame): boolean;
   /** The next link or message frame, link frames first. */
@@ -42,6 +44,9 @@ export interface PortCounters {
 /** Payloads up to this are copied behind their header, so that many frames leave in one system call. */
 const copyBytesMax = 8 * 1024;
 const scratchBytes = 64 * 1024;
+
+/** Greetings and goodbyes that may wait for the line: one of each for every lane. */
+const greetingsMax = 512;
 
 /**
  * A line with its frames: decodes what comes and hands it to the lanes' clients, and sends what the
@@ -99,6 +104,7 @@ export class Port {
       received: (bytes) => {
         this.counters.bytesIn += bytes;
         decoder.advance(bytes);
+        if (decoder.incompleteLane !== undefined) this.#clients.get(decoder.incompleteLane)?.heard();
       },
       writable: () => this.#flush(),
       closed: (error) => this.#closed(error),
@@ -128,7 +134,13 @@ export class Port {
 
   /** Sends a frame that belongs to no connection. Always CHECKED: nothing is agreed yet. */
   sendGreeting(type: number, lane: number, payload: Uint8Array): void {
-    this.#greetings.push(encodeFrame({ type, lane, flags: frameFlags.CHECKED, payload }));
+    this.sendUnasked(encodeFrame({ type, lane, flags: frameFlags.CHECKED, payload }));
+  }
+
+  /** As `sendLast`, for bytes that a peer may cause without end and never read: beyond a limit they are not sent. */
+  sendUnasked(bytes: Uint8Array): void {
+    if (this.#greetings.length >= greetingsMax) return;
+    this.#greetings.push(bytes);
     this.requestFlush();
   }
 
@@ -243,9 +255,10 @@ export class Port {
   }
 
   #nextUrgent(): Uint8Array | undefined {
-    for (const client of this.#turns) {
-      const frame = client.nextUrgent();
+    for (let i = 0; i < this.#turns.length; i++) {
+      const frame = (this.#turns[0] as PortClient).nextUrgent();
       if (frame !== undefined) return frame;
+      if (this.#turns.length > 1) this.#turns.push(this.#turns.shift() as PortClient);
     }
     return undefined;
   }

@@ -38,7 +38,10 @@ export class ReceiveStream {
   #limitSent: number;
   #state: 'open' | 'ended' | 'finished' = 'open';
 
-  constructor(owner: CreditSender, options: { type: DataFrameName; channel: number; window: number; sink: StreamSink }) {
+  constructor(
+    owner: CreditSender,
+    options: { type: DataFrameName; channel: number; window: number; sink: StreamSink },
+  ) {
     this.#owner = owner;
     this.channel = options.channel;
     this.typeId = frameTypes[options.type].id;

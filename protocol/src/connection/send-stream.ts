@@ -116,11 +116,13 @@ export class SendStream {
    * @returns nothing unless the receiver owes an answer.
    */
   probe(): Frame | undefined {
-    if (this.#state === 'consumed' || (this.#state !== 'fin_sent' && this.spool.bytes === 0)) return undefined;
+    if (this.#state === 'consumed' || (this.#state !== 'fin_sent' && this.spool.bytes === 0))
+      return undefined;
     const frame = this.#frame;
     frame.payload = nothing;
     frame.offset = this.#sent;
-    frame.flags = (this.#owner.checked ? frameFlags.CHECKED : 0) | (this.#state === 'fin_sent' ? frameFlags.FIN : 0);
+    frame.flags =
+      (this.#owner.checked ? frameFlags.CHECKED : 0) | (this.#state === 'fin_sent' ? frameFlags.FIN : 0);
     return frame;
   }
 
@@ -134,7 +136,8 @@ export class SendStream {
    */
   credit(limit: number, consumed: number, finished: boolean): boolean {
     if (consumed > this.#sent || limit < consumed) return false;
-    if (finished && ((this.#state !== 'fin_sent' && this.#state !== 'consumed') || consumed < this.#sent)) return false;
+    if (finished && ((this.#state !== 'fin_sent' && this.#state !== 'consumed') || consumed < this.#sent))
+      return false;
     if (limit > this.#limit) this.#limit = limit;
     const before = this.spool.bytes;
     this.spool.free(consumed);

@@ -1,5 +1,16 @@
-import { frameCrc, frameFlags, headerAt, headerBytes, headerCheck, magic0, magic1, readOffset, readUint16, readUint32 } from './header.js';
 import type { Frame } from './header.js';
+import {
+  frameCrc,
+  frameFlags,
+  headerAt,
+  headerBytes,
+  headerCheck,
+  magic0,
+  magic1,
+  readOffset,
+  readUint16,
+  readUint32,
+} from './header.js';
 
 /** Why bytes were not a frame; `length` is also a frame that is not CHECKED where it must be. */
 export type SkipReason = 'magic' | 'header_crc' | 'payload_crc' | 'length';
@@ -54,7 +65,10 @@ export class FrameDecoder {
    * @param options.checkedOnly a header without CHECKED is no header (lines that may corrupt).
    * @param options.bufferBytes size of the read buffer.
    */
-  constructor(sink: FrameSink, options: { frameBytesMax: number; checkedOnly: boolean; bufferBytes: number }) {
+  constructor(
+    sink: FrameSink,
+    options: { frameBytesMax: number; checkedOnly: boolean; bufferBytes: number },
+  ) {
     this.#sink = sink;
     this.#frameBytesMax = options.frameBytesMax;
     this.#checkedOnly = options.checkedOnly;

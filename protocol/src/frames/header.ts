@@ -17,7 +17,16 @@ export const frameFlags = {
 } as const;
 
 /** The positions of the header's fields, bytes from its start. Integers are big-endian. */
-export const headerAt = { type: 2, flags: 3, lane: 4, check: 6, channel: 8, offset: 12, length: 20, crc: 24 } as const;
+export const headerAt = {
+  type: 2,
+  flags: 3,
+  lane: 4,
+  check: 6,
+  channel: 8,
+  offset: 12,
+  length: 20,
+  crc: 24,
+} as const;
 
 const two32 = 2 ** 32;
 

@@ -3,8 +3,8 @@ import * as v from 'valibot';
 import { HawserError } from '../errors.js';
 import type { Limits } from '../limits.js';
 import { defaultLimits } from '../limits.js';
-import { payloadSchemas } from './schemas.js';
 import type { Payload, PayloadName } from './schemas.js';
+import { payloadSchemas } from './schemas.js';
 
 /** Encodes and decodes the MessagePack maps of link frames and messages, and checks them against their schemas. */
 export class MessageCodec {
@@ -14,7 +14,11 @@ export class MessageCodec {
 
   constructor(limits: Limits = defaultLimits) {
     this.#limits = limits;
-    this.#encoder = new Encoder({ ignoreUndefined: true, maxDepth: limits.messageDepthMax, useBigInt64: true });
+    this.#encoder = new Encoder({
+      ignoreUndefined: true,
+      maxDepth: limits.messageDepthMax,
+      useBigInt64: true,
+    });
     this.#decoder = new Decoder({
       useBigInt64: true,
       maxStrLength: limits.messageStringBytesMax,
@@ -41,7 +45,9 @@ export class MessageCodec {
     try {
       decoded = this.#decoder.decode(bytes);
     } catch (error) {
-      throw new HawserError('message_invalid', `${name} is not MessagePack: ${(error as Error).message}`, { cause: error });
+      throw new HawserError('message_invalid', `${name} is not MessagePack: ${(error as Error).message}`, {
+        cause: error,
+      });
     }
     const result = v.safeParse(payloadSchemas[name], normalise(decoded));
     if (result.success) return result.output as Payload<N>;
@@ -63,7 +69,8 @@ const wireNames: Record<string, string> = { Array: 'list', Object: 'map', Uint8A
 
 function kindOf(value: unknown): string {
   if (value === null) return 'nil';
-  if (typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean') return String(value);
+  if (typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean')
+    return String(value);
   if (typeof value === 'string') return 'a string';
   if (value instanceof Uint8Array) return `a byte string of ${value.length} bytes`;
   return Array.isArray(value) ? 'a list' : 'a map';
@@ -112,7 +119,10 @@ function assertModest(name: string, bytes: Uint8Array, limits: Limits): void {
     }
     (open[top] as number)--;
     if (++values > limits.messageValuesMax) {
-      throw new HawserError('message_invalid', `${name} has more than messageValuesMax ${limits.messageValuesMax} values`);
+      throw new HawserError(
+        'message_invalid',
+        `${name} has more than messageValuesMax ${limits.messageValuesMax} values`,
+      );
     }
     const byte = bytes[at++] as number;
     let children = -1;
@@ -133,7 +143,10 @@ function assertModest(name: string, bytes: Uint8Array, limits: Limits): void {
     else throw new HawserError('message_invalid', `${name} holds an extension type (0x${byte.toString(16)})`);
     if (children < 0) continue;
     if (open.length > limits.messageDepthMax) {
-      throw new HawserError('message_invalid', `${name} is nested deeper than messageDepthMax ${limits.messageDepthMax}`);
+      throw new HawserError(
+        'message_invalid',
+        `${name} is nested deeper than messageDepthMax ${limits.messageDepthMax}`,
+      );
     }
     open.push(children);
   }

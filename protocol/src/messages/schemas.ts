@@ -13,13 +13,10 @@ import type { LinkFrameName, MessageFrameName } from '../frames/frame-types.js';
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const uint32 = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff_ffff));
 const uint16 = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff));
-const bytes = v.instance(Uint8Array as abstract new () => Uint8Array);
+const bytes = v.instance(Uint8Array as new () => Uint8Array);
 const text = v.union([v.string(), bytes]);
 /** 64 bits without sign: a number where one holds it exactly, else a bigint. */
-const uint64 = v.union([
-  count,
-  v.pipe(v.bigint(), v.minValue(0n), v.maxValue(0xffff_ffff_ffff_ffffn)),
-]);
+const uint64 = v.union([count, v.pipe(v.bigint(), v.minValue(0n), v.maxValue(0xffff_ffff_ffff_ffffn))]);
 const limitValue = v.union([uint64, v.literal('unlimited')]);
 const errorName = v.string();
 const stage = v.string();
@@ -75,7 +72,10 @@ export const payloadSchemas = {
   Hello: v.object({
     generations: v.array(uint16),
     /** 16 random bytes: the connection's name. A repeat with the same key is the same connection. */
-    connectionKey: v.pipe(bytes, v.check((key) => key.length === 16, 'connectionKey is 16 bytes')),
+    connectionKey: v.pipe(
+      bytes,
+      v.check((key) => key.length === 16, 'connectionKey is 16 bytes'),
+    ),
     hostVersion: v.string(),
     token: v.optional(v.string()),
     /** Credit in advance for each stream towards the host, bytes. */
@@ -120,7 +120,11 @@ export const payloadSchemas = {
     oomScoreAdj: v.optional(v.pipe(v.number(), v.integer())),
     noNewPrivileges: v.optional(v.boolean()),
     cgroup: v.optional(
-      v.object({ memoryMax: v.optional(uint64), pidsMax: v.optional(uint64), cpuMax: v.optional(v.number()) }),
+      v.object({
+        memoryMax: v.optional(uint64),
+        pidsMax: v.optional(uint64),
+        cpuMax: v.optional(v.number()),
+      }),
     ),
     stdin: v.optional(v.picklist(['pipe', 'null'])),
     timeoutMs: v.optional(count),
@@ -178,7 +182,16 @@ export const payloadSchemas = {
     spoolBytes: count,
     spoolBudgetBytes: count,
     lines: v.array(
-      v.object({ name: v.string(), kind: v.string(), bytesIn: count, bytesOut: count, framesIn: count, framesOut: count, skippedBytes: count, skips: count }),
+      v.object({
+        name: v.string(),
+        kind: v.string(),
+        bytesIn: count,
+        bytesOut: count,
+        framesIn: count,
+        framesOut: count,
+        skippedBytes: count,
+        skips: count,
+      }),
     ),
     system: v.object({ hostname: v.string(), release: v.string(), arch: v.string(), node: v.string() }),
   }),
