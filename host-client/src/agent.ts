@@ -21,8 +21,11 @@ import {
 } from '@hawser/protocol';
 import { execRequest } from './exec-request.js';
 import type { ConnectOptions, ExecOptions, SpawnOptions } from './options.js';
+import { Command } from './sessions/command.js';
+import type { CommandOutput } from './sessions/command-output.js';
 import type { ExecResult } from './sessions/exec.js';
-import { aborted, collect } from './sessions/exec.js';
+import { aborted, Execution } from './sessions/exec.js';
+import { OutputStream } from './sessions/output-stream.js';
 import { Session } from './sessions/session.js';
 import { hostVersion } from './version.js';
 
@@ -178,8 +181,10 @@ export class Agent implements AsyncDisposable {
     options: ExecOptions = {},
   ): Promise<ExecResult<string | Buffer>> {
     const stdin = options.input === undefined ? 'null' : 'pipe';
-    const session = this.#open(cmd, args, { ...options, stdin });
-    return this.#abortable(session, options.signal, () => collect(session, options));
+    const execution = new Execution(options, (outputs) =>
+      this.#start(cmd, args, { ...options, stdin }, outputs),
+    );
+    return this.#abortable(execution.command, options.signal, () => execution.result());
   }
 
   /**
@@ -193,15 +198,17 @@ export class Agent implements AsyncDisposable {
     args: readonly (string | Uint8Array)[] = [],
     options: SpawnOptions = {},
   ): Promise<Session> {
-    const session = this.#open(cmd, args, options);
+    const stdout = new OutputStream();
+    const stderr = options.tty === undefined || options.tty === false ? new OutputStream() : null;
+    const command = this.#start(cmd, args, options, stderr === null ? [stdout] : [stdout, stderr]);
     const { signal } = options;
-    await this.#abortable(session, signal, () => session.started);
+    await this.#abortable(command, signal, () => command.started);
     if (signal !== undefined) {
-      const onAbort = (): void => void session.kill().catch(() => {});
+      const onAbort = (): void => void command.kill().catch(() => {});
       signal.addEventListener('abort', onAbort, { once: true });
-      session.exited.catch(() => {}).finally(() => signal.removeEventListener('abort', onAbort));
+      command.exited.catch(() => {}).finally(() => signal.removeEventListener('abort', onAbort));
     }
-    return session;
+    return new Session(command, stdout, stderr);
   }
 
   /** Measures a round trip. @returns milliseconds. */
@@ -225,23 +232,28 @@ export class Agent implements AsyncDisposable {
     await this.close();
   }
 
-  #open(cmd: string | Uint8Array, args: readonly (string | Uint8Array)[], options: SpawnOptions): Session {
+  #start(
+    cmd: string | Uint8Array,
+    args: readonly (string | Uint8Array)[],
+    options: SpawnOptions,
+    outputs: readonly CommandOutput[],
+  ): Command {
     if (options.signal?.aborted === true) throw aborted(options.signal);
-    return new Session(
+    return new Command(
       (handler) => this.#connection.openChannel(++this.#channel, handler),
       execRequest(cmd, args, options),
+      outputs,
       this.#limits.spoolBytesMax,
     );
   }
 
   /** Runs `work`; an abort ends the command and the call at once. */
-  async #abortable<T>(session: Session, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  async #abortable<T>(command: Command, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
     if (signal === undefined) return work();
     let onAbort!: () => void;
     const abort = new Promise<never>((_resolve, reject) => {
       onAbort = () => {
-        session.cancel();
-        session.kill().catch(() => {});
+        command.kill().catch(() => {});
         reject(aborted(signal));
       };
     });

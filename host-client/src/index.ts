@@ -22,5 +22,6 @@ export type {
   SignalOptions,
   SpawnOptions,
 } from './options.js';
+export type { ExitResult } from './sessions/command.js';
 export type { ExecResult } from './sessions/exec.js';
-export type { ExitResult, Session } from './sessions/session.js';
+export type { Session } from './sessions/session.js';

@@ -2,7 +2,8 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { HawserError } from '@hawser/protocol';
 import type { ExecOptions } from '../options.js';
-import type { ExitResult, Session } from './session.js';
+import type { Command, ExitResult } from './command.js';
+import { OutputBuffer } from './output-buffer.js';
 
 /** How a command ended, and what it wrote. */
 export interface ExecResult<Output extends string | Buffer = string> {
@@ -20,99 +21,75 @@ export interface ExecResult<Output extends string | Buffer = string> {
 
 const defaultMaxBufferBytes = 64 * 1024 * 1024;
 
-/** Collects an output until the leader's last byte is there, whoever else may still be writing. */
-class Collector {
-  readonly chunks: Buffer[] = [];
-  #bytes = 0;
-  #until = Number.POSITIVE_INFINITY;
-  readonly enough: Promise<void>;
-  #resolve!: () => void;
+/** A command whose output is collected. */
+export class Execution {
+  readonly #options: ExecOptions;
+  readonly #bytesMax: number;
+  readonly #stdout: OutputBuffer;
+  readonly #stderr: OutputBuffer;
+  readonly command: Command;
+  #excess = false;
 
-  constructor(source: Readable | null, bytesMax: number, onExcess: () => void) {
-    this.enough = new Promise((resolve) => (this.#resolve = resolve));
-    source?.on('data', (chunk: Buffer) => {
-      if (this.#bytes + chunk.length > bytesMax) onExcess();
-      this.chunks.push(chunk.subarray(0, Math.max(0, bytesMax - this.#bytes)));
-      this.#bytes += chunk.length;
-      this.#check();
+  /** @param start sends the request. */
+  constructor(options: ExecOptions, start: (outputs: OutputBuffer[]) => Command) {
+    this.#options = options;
+    this.#bytesMax = options.maxBufferBytes ?? defaultMaxBufferBytes;
+    const onExcess = (): void => this.#kill();
+    this.#stdout = new OutputBuffer(this.#bytesMax, onExcess);
+    this.#stderr = new OutputBuffer(this.#bytesMax, onExcess);
+    const terminal = options.tty !== undefined && options.tty !== false;
+    this.command = start(terminal ? [this.#stdout] : [this.#stdout, this.#stderr]);
+    this.#feed(options.input);
+  }
+
+  /**
+   * How it ended and what it wrote, when every byte that the leader wrote is there.
+   *
+   * @throws HawserError `max_buffer` (with what was collected as `output`), and whatever ends the connection.
+   */
+  async result(): Promise<ExecResult<string | Buffer>> {
+    const { command } = this;
+    const stdout = this.#stdout;
+    const stderr = this.#stderr;
+    const exit = await command.exited;
+    await stdout.received(exit.stdout.bytes);
+    await stderr.received(exit.stderr.bytes);
+    // Complete output was counted; a connection that ended meanwhile is told here.
+    if (exit.outputComplete) await command.closed;
+    // Of more than the leader's bytes, descendants wrote the rest.
+    const output = { stdout: stdout.take(exit.stdout.bytes), stderr: stderr.take(exit.stderr.bytes) };
+    stdout.drop();
+    stderr.drop();
+    if (this.#excess) {
+      const text = `the command wrote more than maxBufferBytes ${this.#bytesMax} and was killed`;
+      throw new HawserError('max_buffer', text, { output });
+    }
+    const { code, signal, timedOut } = exit;
+    const result = { code, signal, timedOut, exit };
+    if (this.#options.encoding === 'buffer') return { ...result, ...output };
+    return { ...result, stdout: output.stdout.toString('utf8'), stderr: output.stderr.toString('utf8') };
+  }
+
+  #kill(): void {
+    if (this.#excess) return;
+    this.#excess = true;
+    this.command.kill().catch(() => {});
+  }
+
+  #feed(input: ExecOptions['input']): void {
+    const { stdin } = this.command;
+    if (stdin === null || input === undefined) return;
+    if (!(input instanceof Readable)) {
+      stdin.end(input);
+      return;
+    }
+    // A command that does not read to the end is no error; a source that fails ends what it feeds.
+    pipeline(input, stdin).catch((error: unknown) => {
+      if (!(error instanceof HawserError)) this.command.kill().catch(() => {});
     });
-    source?.on('error', () => this.#resolve());
-    source?.on('end', () => this.#resolve());
-    if (source === null) this.#resolve();
   }
-
-  /** The leader wrote so many bytes. */
-  expect(bytes: number): void {
-    this.#until = bytes;
-    this.#check();
-  }
-
-  /** Of more than that, descendants wrote the rest. */
-  output(): Buffer {
-    return Buffer.concat(this.chunks).subarray(0, this.#until);
-  }
-
-  #check(): void {
-    if (this.#bytes >= this.#until) this.#resolve();
-  }
-}
-
-/**
- * Feeds a session and collects what it writes.
- *
- * @throws HawserError `max_buffer` (with what was collected as `output`), `aborted`, and whatever ends the connection.
- */
-export async function collect(session: Session, options: ExecOptions): Promise<ExecResult<string | Buffer>> {
-  const bytesMax = options.maxBufferBytes ?? defaultMaxBufferBytes;
-  let excess = false;
-  const onExcess = (): void => {
-    if (excess) return;
-    excess = true;
-    session.kill().catch(() => {});
-  };
-  const stdout = new Collector(session.stdout, bytesMax, onExcess);
-  const stderr = new Collector(session.stderr, bytesMax, onExcess);
-  feed(session, options.input);
-  const exit = await session.exited;
-  stdout.expect(exit.stdout.bytes);
-  stderr.expect(exit.stderr.bytes);
-  await stdout.enough;
-  await stderr.enough;
-  if (exit.outputComplete) await session.closed;
-  else drop(session);
-  const output = { stdout: stdout.output(), stderr: stderr.output() };
-  if (options.signal?.aborted === true) throw aborted(options.signal);
-  if (excess)
-    throw new HawserError(
-      'max_buffer',
-      `the command wrote more than maxBufferBytes ${bytesMax} and was killed`,
-      { output },
-    );
-  const { code, timedOut } = exit;
-  const result = { code, signal: exit.signal, timedOut, exit };
-  if (options.encoding === 'buffer') return { ...result, ...output };
-  return { ...result, stdout: output.stdout.toString('utf8'), stderr: output.stderr.toString('utf8') };
 }
 
 export function aborted(signal: AbortSignal): HawserError {
   return new HawserError('aborted', 'the command was aborted', { cause: signal.reason });
-}
-
-function feed(session: Session, input: ExecOptions['input']): void {
-  if (session.stdin === null || input === undefined) return;
-  if (!(input instanceof Readable)) {
-    session.stdin.end(input);
-    return;
-  }
-  // A command that does not read to the end is no error; a source that fails ends what it feeds.
-  pipeline(input, session.stdin).catch((error: unknown) => {
-    if (!(error instanceof HawserError)) session.kill().catch(() => {});
-  });
-}
-
-/** What descendants write from now on is nobody's. */
-function drop(session: Session): void {
-  session.stdout.destroy();
-  session.stderr?.destroy();
-  session.closed.catch(() => {});
 }

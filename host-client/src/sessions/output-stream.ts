@@ -1,41 +1,38 @@
 import { Readable } from 'node:stream';
-import type { ReceiveStream, StreamSink } from '@hawser/protocol';
+import type { HawserError, ReceiveStream } from '@hawser/protocol';
+import type { CommandOutput } from './command-output.js';
 
 /**
  * One output of a session as a Readable. Credit goes back as the application reads; an output that
  * was destroyed is read and dropped, so that nothing waits for it.
  */
-export class OutputStream extends Readable implements StreamSink {
+export class OutputStream extends Readable implements CommandOutput {
   #stream: ReceiveStream | undefined;
+  #onSettled: () => void = () => {};
   /** Bytes pushed and not yet credited. */
   #pushed = 0;
-  readonly #onSettled: () => void;
 
-  /** @param onSettled the output is complete, and again when all of it was consumed. */
-  constructor(onSettled: () => void) {
+  constructor() {
     // One window may lie here: credit, not this mark, is what holds the sender back.
     super({ highWaterMark: 64 * 1024 });
-    this.#onSettled = onSettled;
     // Whoever reads hears of a lost connection by 'error'; nobody is forced to listen, since the
     // session's `exited` and `closed` tell it too.
     this.on('error', () => {});
   }
 
-  attach(stream: ReceiveStream): void {
+  attach(stream: ReceiveStream, onSettled: () => void): void {
     this.#stream = stream;
+    this.#onSettled = onSettled;
   }
 
-  /** Bytes that came so far. */
   get receivedBytes(): number {
     return this.#stream?.receivedBytes ?? 0;
   }
 
-  /** The last byte came. */
   get complete(): boolean {
     return this.#stream?.ended ?? false;
   }
 
-  /** The last byte came and was read by the application. */
   get consumed(): boolean {
     return this.#stream?.finished ?? false;
   }
@@ -58,6 +55,10 @@ export class OutputStream extends Readable implements StreamSink {
 
   gap(_from: number, _to: number): void {
     // Only a session that was asked to drops bytes.
+  }
+
+  fail(error: HawserError): void {
+    this.destroy(error);
   }
 
   override _read(): void {

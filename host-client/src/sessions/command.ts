@@ -1,0 +1,300 @@
+import type {
+  Channel,
+  ChannelHandler,
+  ErrorCode,
+  ExecRequest,
+  ExitRecord,
+  LaunchStage,
+  Message,
+  Payload,
+  TerminalSize,
+} from '@hawser/protocol';
+import { HawserError, isErrorCode, launchStages } from '@hawser/protocol';
+import { rlimitsOnWire, rlimitTable } from '../exec-request.js';
+import type { RlimitSettings, RlimitTable, SignalOptions } from '../options.js';
+import type { CommandOutput } from './command-output.js';
+import { InputStream } from './input-stream.js';
+
+/** How a command ended: exactly one of `code` and `signal` is not null, as in node:child_process. */
+export type ExitResult = Omit<ExitRecord, 'code' | 'signal'> & {
+  readonly code: number | null;
+  readonly signal: string | null;
+};
+
+type SessionState =
+  | { at: 'starting' }
+  | { at: 'running'; id: string; pid: number; startedAtUs: number }
+  | { at: 'exited'; id: string; pid: number; startedAtUs: number }
+  | { at: 'failed'; error: HawserError };
+
+/** A promise with its two ends; rejections that nobody waits for are no fault. */
+class Deferred<T> {
+  readonly promise: Promise<T>;
+  resolve!: (value: T) => void;
+  reject!: (error: HawserError) => void;
+
+  constructor() {
+    this.promise = new Promise<T>((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+    this.promise.catch(() => {});
+  }
+}
+
+interface Reply {
+  resolve(message: Message): void;
+  reject(error: HawserError): void;
+}
+
+/** One command in the guest: what is sent for it and what is known of it. Who reads its output is its owner's choice. */
+export class Command {
+  /** Null where it was started with `stdin: 'null'`. */
+  readonly stdin: InputStream | null;
+  readonly #channel: Channel;
+  readonly #outputs: readonly CommandOutput[];
+  readonly #requestNumber: number;
+  readonly #started = new Deferred<void>();
+  readonly #exited = new Deferred<ExitResult>();
+  readonly #closed = new Deferred<void>();
+  readonly #replies = new Map<number, Reply>();
+  #state: SessionState = { at: 'starting' };
+  /** Bytes of stdout and stderr, when the guest says that there will be no more. */
+  #finalBytes: [number, number] | undefined;
+
+  /**
+   * Sends the request.
+   *
+   * @param outputs where stdout goes, and stderr where it is apart.
+   * @throws HawserError when the request does not fit.
+   */
+  constructor(
+    open: (handler: ChannelHandler) => Channel,
+    request: ExecRequest,
+    outputs: readonly CommandOutput[],
+    stdinSpoolBytes: number,
+  ) {
+    this.#channel = open({
+      message: (message) => this.#message(message),
+      closed: (error) => this.#end(error),
+    });
+    this.#outputs = outputs;
+    outputs.forEach((output, i) => {
+      const stream = this.#channel.openReceiveStream(i === 0 ? 'Stdout' : 'Stderr', output);
+      output.attach(stream, () => this.#settleOutputs());
+    });
+    this.stdin = request.stdin === 'null' ? null : this.#openInput(stdinSpoolBytes);
+    try {
+      this.#requestNumber = this.#channel.send('ExecRequest', request);
+    } catch (error) {
+      this.#channel.release();
+      throw asTooLong(error);
+    }
+  }
+
+  /** Resolves when the command runs. */
+  get started(): Promise<void> {
+    return this.#started.promise;
+  }
+
+  get id(): string {
+    return this.#startedState().id;
+  }
+
+  get pid(): number {
+    return this.#startedState().pid;
+  }
+
+  get startedAt(): Date {
+    return new Date(this.#startedState().startedAtUs / 1000);
+  }
+
+  /** Resolves when the leader is dead; what it wrote may still be on its way. Rejects when the connection ends first. */
+  get exited(): Promise<ExitResult> {
+    return this.#exited.promise;
+  }
+
+  /** Resolves when nobody in the guest holds the output any more, and all of it came. */
+  get closed(): Promise<void> {
+    return this.#closed.promise;
+  }
+
+  async signal(signal: string, options: SignalOptions = {}): Promise<void> {
+    await this.#ask('Signal', { signal, target: options.target });
+  }
+
+  /** Also cancels a launch that is under way. */
+  async kill(): Promise<void> {
+    if (this.#state.at === 'exited' || this.#state.at === 'failed') return;
+    try {
+      await this.signal('SIGKILL');
+    } catch (error) {
+      if (!(error instanceof HawserError) || error.code !== 'session_ended') throw error;
+    }
+  }
+
+  async resize(size: TerminalSize): Promise<void> {
+    await this.#ask('Resize', size);
+  }
+
+  async setRlimits(settings: RlimitSettings): Promise<RlimitTable> {
+    const reply = await this.#ask('Rlimits', { set: rlimitsOnWire(settings) });
+    if (reply.name !== 'RlimitsReply')
+      throw new HawserError('message_invalid', `the agent answered Rlimits with ${reply.name}`);
+    return rlimitTable(reply.body.rlimits);
+  }
+
+  // What the connection says
+
+  #message(message: Message): void {
+    switch (message.name) {
+      case 'ExecStarted':
+        this.#onStarted(message.body);
+        return;
+      case 'ExecFailed':
+        this.#onFailed(failureOf(message.body));
+        return;
+      case 'Exited':
+        this.#onExited(message.body);
+        return;
+      case 'Closed':
+        this.#onComplete(message.body);
+        return;
+      case 'StdinClosed':
+        this.stdin?.closedByCommand(
+          new HawserError('stdin_closed', stdinClosedText(message.body), { errno: message.body.errno }),
+        );
+        return;
+      case 'Done':
+      case 'RlimitsReply':
+        this.#takeReply(message.body.re)?.resolve(message);
+        return;
+      case 'Failure':
+        this.#onFailure(message.body);
+        return;
+      default:
+      // A guest may send what it likes: what is not for a session changes nothing here.
+    }
+  }
+
+  #onStarted({ sessionId, pid, startedAtUs }: Payload<'ExecStarted'>): void {
+    if (this.#state.at !== 'starting') return;
+    this.#state = { at: 'running', id: sessionId, pid, startedAtUs };
+    this.#started.resolve();
+  }
+
+  #onFailed(error: HawserError): void {
+    if (this.#state.at !== 'starting') return;
+    this.#end(error);
+    this.#channel.release();
+  }
+
+  #onExited(record: ExitRecord): void {
+    if (this.#state.at !== 'running') return;
+    const exit: ExitResult = { ...record, code: record.code ?? null, signal: record.signal ?? null };
+    this.#state = { ...this.#state, at: 'exited' };
+    this.stdin?.closedByCommand(new HawserError('stdin_closed', 'the command has ended'));
+    this.#exited.resolve(exit);
+    for (const reply of this.#replies.values())
+      reply.reject(new HawserError('session_ended', `session ${this.id} has ended`));
+    this.#replies.clear();
+    if (record.outputComplete) this.#onComplete(record);
+  }
+
+  /** The outputs' final counts. They hold every byte that there was, or it is told. */
+  #onComplete({ stdout, stderr }: Payload<'Closed'>): void {
+    this.#finalBytes ??= [stdout.bytes, stderr.bytes];
+    this.#settleOutputs();
+  }
+
+  /** Called whenever an output ends or was consumed to its end. */
+  #settleOutputs(): void {
+    const final = this.#finalBytes;
+    if (final === undefined || !this.#outputs.every((output) => output.complete)) return;
+    this.#outputs.forEach((output, i) => {
+      if (output.receivedBytes === final[i]) return;
+      const text = `${i === 0 ? 'stdout' : 'stderr'} ended after ${output.receivedBytes} bytes, the exit record says ${final[i]}`;
+      const error = new HawserError('output_mismatch', text);
+      output.fail(error);
+      this.#closed.reject(error);
+    });
+    this.#closed.resolve();
+    if (this.#outputs.every((output) => output.consumed)) this.#channel.release();
+  }
+
+  #onFailure(body: Payload<'Failure'>): void {
+    const error = failureOf(body);
+    if (body.re === this.#requestNumber) this.#onFailed(error);
+    else if (body.re !== undefined) this.#takeReply(body.re)?.reject(error);
+  }
+
+  /** There will be no more of the session: it failed to start, or the connection is over. */
+  #end(error: HawserError): void {
+    const at = this.#state.at;
+    if (at === 'starting' || at === 'running') this.#state = { at: 'failed', error };
+    for (const reply of this.#replies.values()) reply.reject(error);
+    this.#replies.clear();
+    this.#started.reject(error);
+    this.#exited.reject(error);
+    this.#closed.reject(error);
+    this.stdin?.destroy(error);
+    // A command that never ran wrote nothing: its outputs end; one that was lost ends in an error.
+    for (const output of this.#outputs) {
+      if (output.complete) continue;
+      if (at === 'starting') output.end();
+      else output.fail(error);
+    }
+  }
+
+  // Asking
+
+  async #ask<N extends 'Signal' | 'Resize' | 'Rlimits'>(name: N, body: Payload<N>): Promise<Message> {
+    const state = this.#state;
+    if (state.at === 'failed') throw state.error;
+    if (state.at === 'exited') throw new HawserError('session_ended', `session ${state.id} has ended`);
+    const number = this.#channel.send(name, body);
+    return new Promise<Message>((resolve, reject) => {
+      this.#replies.set(number, { resolve, reject });
+    });
+  }
+
+  #takeReply(re: number): Reply | undefined {
+    const reply = this.#replies.get(re);
+    this.#replies.delete(re);
+    return reply;
+  }
+
+  #startedState(): { id: string; pid: number; startedAtUs: number } {
+    const state = this.#state;
+    if (state.at === 'running' || state.at === 'exited') return state;
+    throw new HawserError('internal', 'the session has not started');
+  }
+
+  #openInput(spoolBytesMax: number): InputStream {
+    const input = new InputStream();
+    input.attach(this.#channel.openSendStream('Stdin', spoolBytesMax, () => input.room()));
+    return input;
+  }
+}
+
+function stdinClosedText({ bytes, errno }: Payload<'StdinClosed'>): string {
+  return `the command closed its stdin after ${bytes} bytes (${errno})`;
+}
+
+/** What the agent says went wrong. A code of a later agent's becomes `internal`, its text stays. */
+function failureOf({ code, message, errno, stage }: Payload<'ExecFailed'>): HawserError {
+  const known = isErrorCode(code);
+  return new HawserError(known ? code : 'internal', known ? message : `${code}: ${message}`, {
+    errno,
+    stage: launchStages.find((name) => name === stage),
+  });
+}
+
+function asTooLong(error: unknown): unknown {
+  if (!(error instanceof HawserError) || error.code !== 'frame_too_large') return error;
+  return new HawserError(
+    'arguments_too_long',
+    `cmd, args and env do not fit into one message: ${error.message}`,
+    { cause: error },
+  );
+}
