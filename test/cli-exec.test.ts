@@ -292,7 +292,9 @@ t.test('doctor says what answers', async (t) => {
     'counters',
   ])
     t.match(stdout.toString(), word);
-  const json = JSON.parse((await world.run(['doctor', '--json'])).stdout.toString());
+  const asJson = await world.run(['doctor', '--json']);
+  t.equal(asJson.stderr, '');
+  const json = JSON.parse(asJson.stdout.toString());
   t.match(json, {
     pingMs: { count: 20, min: Number, median: Number, max: Number },
     exec: { cmd: 'true', ms: Number },

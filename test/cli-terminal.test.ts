@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Terminal, until, World } from './cli-world.js';
@@ -134,9 +135,19 @@ inTerminal('every byte value passes through a raw terminal', async (t, terminal)
   t.pass();
 });
 
+/** What is used of node-pty, which is agentd's dependency; with `encoding: null` it hands out buffers. */
+interface NodePty {
+  spawn(
+    file: string,
+    args: readonly string[],
+    options: { cols: number; rows: number; env: NodeJS.ProcessEnv; encoding: null },
+  ): { onData(listener: (data: Buffer) => void): void; write(data: Buffer): void; kill(): void };
+}
+
 t.test('every byte value passes both ways between two terminals', async (t) => {
-  const { spawn } = await import('node-pty');
-  const pty = spawn(
+  const fromAgentd = createRequire(new URL('../agentd/package.json', import.meta.url));
+  const nodePty = fromAgentd('node-pty') as NodePty;
+  const pty = nodePty.spawn(
     world.hawserPath,
     [
       'exec',
@@ -155,8 +166,7 @@ t.test('every byte value passes both ways between two terminals', async (t) => {
   );
   const every = Buffer.from(Array.from({ length: 2560 }, (_, n) => n % 256));
   const chunks: Buffer[] = [];
-  // With `encoding: null` it hands out buffers, whatever its types say.
-  pty.onData((data) => chunks.push(data as unknown as Buffer));
+  pty.onData((data) => chunks.push(data));
   await until(
     () => (Buffer.concat(chunks).includes('ready\n') ? true : undefined),
     () => `ready in ${Buffer.concat(chunks).toString()}`,
