@@ -176,7 +176,8 @@ export class FrameDecoder {
       const payload = buffer.subarray(at + headerBytes, end);
       if (checked && frameCrc(buffer, at, flags, payload) !== crc) {
         // The header checked, so the length is believed: nothing inside a damaged payload is taken for a frame.
-        this.#skip(headerBytes + length, 'payload_crc');
+        // Without a payload it may have been cut off in its last field, and another begins there.
+        this.#skip(length === 0 ? headerAt.crc : headerBytes + length, 'payload_crc');
         continue;
       }
       this.#start = end;
