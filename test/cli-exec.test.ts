@@ -213,7 +213,7 @@ t.test('--timeout ends the command with 124', async (t) => {
   const hawser = await world.run([
     'exec',
     '--timeout',
-    '200ms',
+    '1s',
     '--kill-signal',
     'INT',
     '--',
@@ -221,7 +221,7 @@ t.test('--timeout ends the command with 124', async (t) => {
     '-c',
     "trap 'echo int; exit 3' INT; while :; do sleep 0.05; done",
   ]);
-  t.same([hawser.code, hawser.stdout.toString()], [124, 'int\n']);
+  t.same([hawser.code, hawser.stdout.toString(), hawser.stderr], [124, 'int\n', '']);
 });
 
 t.test('--json prints the exit record or the error as the last line', async (t) => {

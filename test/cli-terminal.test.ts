@@ -22,12 +22,17 @@ function inTerminal(name: string, body: (t: Test, terminal: Terminal) => Promise
 // The first line has the size, which may change.
 const saveModes = 'stty -a | tail -n +2 >modes.before';
 const sameModes = 'stty -a | tail -n +2 >modes.after; cmp modes.before modes.after && echo same modes';
-const pidOfHawser = () => {
-  const { stdout } = spawnSync('pgrep', ['-f', `cli/main.ts exec -it -e MARK=${world.dir}`], {
-    encoding: 'utf8',
-  });
-  return Number(stdout.split('\n')[0]);
-};
+/** Of the one `hawser` that was called as `marked`. */
+const pidOfHawser = () =>
+  until(
+    () => {
+      const { stdout } = spawnSync('pgrep', ['-f', `cli/main.ts exec -it -e MARK=${world.dir}`], {
+        encoding: 'utf8',
+      });
+      return Number(stdout.split('\n')[0]) || undefined;
+    },
+    () => 'a running hawser',
+  );
 /** A call that `pidOfHawser` finds. */
 const marked = `hawser exec -it -e MARK=${world.dir} --`;
 
@@ -70,12 +75,12 @@ inTerminal('Ctrl-C, Ctrl-Z and Ctrl-D are keys for the command', async (t, termi
 });
 
 inTerminal('without a raw terminal Ctrl-C is a signal for the command', async (t, terminal) => {
-  const command = `sh -c "trap 'echo int; exit 3' INT; echo up; while :; do sleep 0.05; done"`;
   for (const options of ['', '-i', '-t']) {
-    terminal.type(`clear; hawser exec ${options} -- ${command}; echo code=$?`, 'Enter');
-    await terminal.shows(/^up$/m);
+    const command = `sh -c "trap 'echo int; exit 3' INT; echo up ${options}; while :; do sleep 0.05; done"`;
+    terminal.type(`hawser exec ${options} -- ${command}; echo code$?${options}`, 'Enter');
+    await terminal.shows(new RegExp(`^up ?${options}$`, 'm'));
     terminal.type('', 'C-c');
-    await terminal.shows(/^(\^C)?int\ncode=3$/m);
+    await terminal.shows(new RegExp(`^(\\^C)?int\ncode3${options}$`, 'm'));
     t.pass(options);
   }
 });
@@ -83,7 +88,7 @@ inTerminal('without a raw terminal Ctrl-C is a signal for the command', async (t
 inTerminal('stopped and continued, it is raw again', async (t, terminal) => {
   terminal.type(`${saveModes}; ${marked} bash --norc --noprofile`, 'Enter');
   await terminal.shows(/bash-[\d.]+[#$] /);
-  process.kill(pidOfHawser(), 'SIGSTOP');
+  process.kill(await pidOfHawser(), 'SIGSTOP');
   await terminal.shows(/Stopped +/);
   terminal.type(`clear; ${sameModes}`, 'Enter');
   await terminal.shows(/^same modes/m);
@@ -191,9 +196,12 @@ inTerminal('the modes come back after SIGTERM and SIGHUP, which the command gets
     ['SIGTERM', 143],
     ['SIGHUP', 129],
   ] as const) {
-    terminal.type(`clear; ${marked} sh -c 'echo up; exec sleep 600'; echo code=$?; ${sameModes}`, 'Enter');
-    await terminal.shows(/^up$/m);
-    process.kill(pidOfHawser(), signal);
+    terminal.type(
+      `clear; ${marked} sh -c 'echo up ${signal}; exec sleep 600'; echo code=$?; ${sameModes}`,
+      'Enter',
+    );
+    await terminal.shows(new RegExp(`^up ${signal}$`, 'm'));
+    process.kill(await pidOfHawser(), signal);
     await terminal.shows(new RegExp(`code=${code}\nsame modes`));
     t.pass(signal);
   }
@@ -203,7 +211,7 @@ inTerminal('a shell that ignores SIGTERM does not keep the program', async (t, t
   terminal.type(saveModes, 'Enter');
   terminal.type(`clear; ${marked} bash --norc --noprofile -i; echo code=$?; ${sameModes}`, 'Enter');
   await terminal.shows(/bash-[\d.]+[#$] /);
-  process.kill(pidOfHawser(), 'SIGTERM');
+  process.kill(await pidOfHawser(), 'SIGTERM');
   await terminal.shows(/code=137\nsame modes/);
   t.pass();
 });
@@ -218,7 +226,7 @@ inTerminal('a closed terminal ends the command', async (t, terminal) => {
   terminal.type(`${marked} sh -c 'echo $$ >${world.dir}/pid; echo up; exec sleep 600'`, 'Enter');
   await terminal.shows(/^up$/m);
   const pid = Number(readFileSync(join(world.dir, 'pid'), 'utf8'));
-  const hawser = pidOfHawser();
+  const hawser = await pidOfHawser();
   terminal.type('', 'F12'); // nothing: the pane is alive
   terminal.hangUp();
   for (const gone of [hawser, pid])
