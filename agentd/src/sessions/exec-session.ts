@@ -26,7 +26,7 @@ import {
   resourceLimit,
   setLimit,
 } from '../processes/rlimits.js';
-import { signalNumber } from '../processes/signals.js';
+import { signalName, signalNumber } from '../processes/signals.js';
 import type { ExecPlan } from './exec-plan.js';
 import { InputPump } from './input-pump.js';
 import { OutputPump } from './output-pump.js';
@@ -63,7 +63,10 @@ export class ExecSession implements ChannelHandler {
   readonly #outputs: OutputPump[] = [];
   readonly #input: InputPump | undefined;
   #state: SessionState = { at: 'starting' };
-  #kill: { reason: KillReason; signal: number } | undefined;
+  /** Why it is being ended; nothing else ends it then. */
+  #kill: KillReason | undefined;
+  /** What the host has sent the leader, by name: one of these may be what it dies of. */
+  readonly #signalled = new Set<string>();
   #cancelTimer: (() => void) | undefined;
   #stdinFd = -1;
   #closed = false;
@@ -95,11 +98,6 @@ export class ExecSession implements ChannelHandler {
     if (plan.timeoutMs !== undefined) this.#after(plan.timeoutMs, () => this.terminate('timeout'));
   }
 
-  /** It counts against `sessionsMax`. */
-  get running(): boolean {
-    return this.#state.at === 'starting' || this.#state.at === 'running';
-  }
-
   get pid(): number {
     return this.#process.pid;
   }
@@ -107,12 +105,12 @@ export class ExecSession implements ChannelHandler {
   /** Ends the session: its kill signal, after its grace SIGKILL; a launch that hangs is cancelled. */
   terminate(reason: KillReason): void {
     if (this.#state.at === 'starting') {
-      this.#kill = { reason, signal: SIGKILL };
+      this.#kill ??= reason;
       this.#process.cancel();
       return;
     }
     if (this.#state.at !== 'running' || this.#kill !== undefined) return;
-    this.#kill = { reason, signal: this.#plan.killSignal };
+    this.#kill = reason;
     this.#signalGroup(this.#plan.killSignal);
     this.#after(this.#plan.killGraceMs, () => this.#signalGroup(SIGKILL));
   }
@@ -158,14 +156,14 @@ export class ExecSession implements ChannelHandler {
       return;
     }
     this.#assertRunning();
-    if (number === SIGKILL || number === this.#plan.killSignal)
-      this.#kill ??= { reason: 'request', signal: number };
     switch (target ?? 'group') {
       case 'leader':
         check('pidfd_send_signal', native.signalPidfd(this.#process.pidfd, number), `process ${this.pid}`);
+        this.#signalled.add(signalName(number));
         return;
       case 'group':
         check('kill', native.kill(-this.pid, number), `process group ${this.pid}`);
+        this.#signalled.add(signalName(number));
         return;
       case 'foreground':
         this.#signalForeground(number);
@@ -180,7 +178,9 @@ export class ExecSession implements ChannelHandler {
     const group = native.foregroundGroup(terminal.masterFd);
     // 0 is a terminal that has no foreground group now: the session's leader is what is left.
     if (group < 0) throw systemCallError('ioctl TIOCGPGRP', group, terminal.slavePath);
-    check('kill', native.kill(-(group === 0 ? this.pid : group), number), `foreground group ${group}`);
+    const target = group === 0 ? this.pid : group;
+    check('kill', native.kill(-target, number), `foreground group ${target}`);
+    if (target === this.pid) this.#signalled.add(signalName(number));
   }
 
   #rlimits(re: number, { set }: Payload<'Rlimits'>): void {
@@ -215,7 +215,7 @@ export class ExecSession implements ChannelHandler {
     this.#terminal?.releaseSlave();
     if (failure !== null) return this.#failed(failure);
     // A launch that was cancelled ends like one that succeeded: nobody is left to say otherwise.
-    if (this.#kill !== undefined) return this.#failed(cancelled(this.#kill.reason));
+    if (this.#kill !== undefined) return this.#failed(cancelled(this.#kill));
     const startedAtUs = Date.now() * 1000;
     this.#state = { at: 'running', startedAtUs, startedAt: process.hrtime.bigint() };
     this.#tell('ExecStarted', { sessionId: this.id, pid: this.pid, startedAtUs });
@@ -224,6 +224,7 @@ export class ExecSession implements ChannelHandler {
 
   #failed({ code, message, stage, errno }: LaunchFailure): void {
     this.#state = { at: 'ended' };
+    this.#services.stoppedRunning();
     this.#cancelTimer?.();
     this.#tell('ExecFailed', { code, message, stage, errno: errno === '' ? undefined : errno });
     this.#input?.stop();
@@ -237,7 +238,7 @@ export class ExecSession implements ChannelHandler {
     this.#process.settle();
     // What was to be ended goes with its leader, all of its group: while the leader is a zombie,
     // nobody else can have the group's number.
-    if (this.#kill !== undefined && this.#kill.reason !== 'request') this.#signalGroup(SIGKILL);
+    if (this.#kill !== undefined) this.#signalGroup(SIGKILL);
     const result = reapPidfd(this.#process.pidfd);
     if (result === null) return;
     this.#cancelTimer?.();
@@ -251,10 +252,11 @@ export class ExecSession implements ChannelHandler {
     this.#input?.stop();
     const complete = this.#outputs.every((output) => output.ended);
     this.#state = { at: complete ? 'ended' : 'draining' };
+    this.#services.stoppedRunning();
     this.#tell('Exited', {
       ...('code' in status ? { code: status.code, coreDumped: false } : status),
-      timedOut: this.#kill?.reason === 'timeout',
-      killedBy: this.#kill?.reason,
+      timedOut: this.#kill === 'timeout',
+      killedBy: this.#kill ?? ('signal' in status && this.#signalled.has(status.signal) ? 'request' : undefined),
       rusage: usage,
       startedAtUs: started.startedAtUs,
       durationUs: Number((process.hrtime.bigint() - started.startedAt) / 1000n),

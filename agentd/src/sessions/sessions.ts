@@ -13,12 +13,14 @@ export interface SessionServices {
   readonly launcher: Launcher;
   readonly limits: Limits;
   readonly clock: Clock;
+  /** A session's launch has failed, or its leader is dead: it takes no more of `sessionsMax`. */
+  stoppedRunning(): void;
   /** The leader is dead and was waited for. */
   leaderReaped(session: ExecSession): void;
 }
 
 export interface SessionsOptions {
-  readonly services: Omit<SessionServices, 'leaderReaped'>;
+  readonly services: Omit<SessionServices, 'stoppedRunning' | 'leaderReaped'>;
   readonly context: ExecPlanContext;
   readonly sessionsMax: number;
   /** Prefix of the session ids; another one for every boot. */
@@ -30,16 +32,22 @@ export class Sessions {
   readonly #options: SessionsOptions;
   readonly #services: SessionServices;
   readonly #byPid = new Map<number, ExecSession>();
+  #running = 0;
   #started = 0;
   #onAllReaped: (() => void) | undefined;
 
   constructor(options: SessionsOptions) {
     this.#options = options;
-    this.#services = { ...options.services, leaderReaped: (session) => this.#reaped(session) };
+    this.#services = {
+      ...options.services,
+      stoppedRunning: () => this.#running--,
+      leaderReaped: (session) => this.#reaped(session),
+    };
   }
 
+  /** Those starting or running: a host that was told of an end has room for another at once. */
   get running(): number {
-    return this.#byPid.size;
+    return this.#running;
   }
 
   /** Sessions started since the agent was. */
@@ -71,10 +79,10 @@ export class Sessions {
 
   #assertRoom(): void {
     const { sessionsMax } = this.#options;
-    if (this.#byPid.size < sessionsMax) return;
+    if (this.#running < sessionsMax) return;
     throw new HawserError(
       'too_many_sessions',
-      `${this.#byPid.size} sessions are running (sessionsMax ${sessionsMax})`,
+      `${this.#running} sessions are running (sessionsMax ${sessionsMax})`,
     );
   }
 
@@ -91,6 +99,7 @@ export class Sessions {
       throw error;
     }
     this.#byPid.set(session.pid, session);
+    this.#running++;
   }
 
   /** Ends every session. @returns when all leaders are dead and waited for. */
