@@ -98,8 +98,9 @@ export class ReceiveStream {
     const reusable = fresh.length === 0 || this.#sink.data(fresh);
     if (fin) {
       this.#state = 'ended';
-      this.#sink.end();
+      // First, so that a sink which consumed everything already hears its end as the last of it.
       this.#settle();
+      this.#sink.end();
     } else if (payload.length === 0) {
       // A frame without bytes asks how far the sender may go: our credit may have been lost.
       this.#owner.creditDue(this, true);
