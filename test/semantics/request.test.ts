@@ -140,7 +140,7 @@ overEachLine(async (t, { agent, line }) => {
       'odd name': '1',
     };
     const { env: seen } = await seenBy(agent, printStrings, [], { env });
-    const has = (entry: Text): void =>
+    const has = (entry: Text): boolean =>
       t.ok(
         seen.some((bytes) => bytes.equals(Buffer.from(entry as string))),
         String(entry),

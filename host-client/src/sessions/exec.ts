@@ -29,6 +29,7 @@ export class Execution {
   readonly #stderr: OutputBuffer;
   readonly command: Command;
   #excess = false;
+  #inputError: Error | undefined;
 
   /** @param start sends the request. */
   constructor(options: ExecOptions, start: (outputs: OutputBuffer[]) => Command) {
@@ -45,13 +46,16 @@ export class Execution {
   /**
    * How it ended and what it wrote, when every byte that the leader wrote is there.
    *
-   * @throws HawserError `max_buffer` (with what was collected as `output`), and whatever ends the connection.
+   * @throws HawserError `max_buffer` (with what was collected as `output`), `aborted` for an input that
+   *   failed (its error is the `cause`), and whatever ends the connection.
    */
   async result(): Promise<ExecResult<string | Buffer>> {
     const { command } = this;
     const stdout = this.#stdout;
     const stderr = this.#stderr;
-    const exit = await command.exited;
+    const exit = await command.exited.catch((error: unknown) => {
+      throw this.#inputError === undefined ? error : inputFailed(this.#inputError);
+    });
     await stdout.received(exit.stdout.bytes);
     await stderr.received(exit.stderr.bytes);
     // Complete output was counted; a connection that ended meanwhile is told here.
@@ -60,6 +64,7 @@ export class Execution {
     const output = { stdout: stdout.take(exit.stdout.bytes), stderr: stderr.take(exit.stderr.bytes) };
     stdout.drop();
     stderr.drop();
+    if (this.#inputError !== undefined) throw inputFailed(this.#inputError, output);
     if (this.#excess) {
       const text = `the command wrote more than maxBufferBytes ${this.#bytesMax} and was killed`;
       throw new HawserError('max_buffer', text, { output });
@@ -84,12 +89,19 @@ export class Execution {
       return;
     }
     // A command that does not read to the end is no error; a source that fails ends what it feeds.
-    pipeline(input, stdin).catch((error: unknown) => {
-      if (!(error instanceof HawserError)) this.command.kill().catch(() => {});
+    pipeline(input, stdin).catch((error: Error) => {
+      if (error instanceof HawserError) return;
+      this.#inputError = error;
+      this.command.kill().catch(() => {});
     });
   }
 }
 
 export function aborted(signal: AbortSignal): HawserError {
   return new HawserError('aborted', 'the command was aborted', { cause: signal.reason });
+}
+
+function inputFailed(cause: Error, output?: HawserError['output']): HawserError {
+  const text = `the command was killed, since its input failed: ${cause.message}`;
+  return new HawserError('aborted', text, { cause, output });
 }
