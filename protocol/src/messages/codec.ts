@@ -49,6 +49,7 @@ export class MessageCodec {
         cause: error,
       });
     }
+    if (Array.isArray(decoded)) throw new HawserError('message_invalid', `${name}: expected map, not a list`);
     const result = v.safeParse(payloadSchemas[name], normalise(decoded));
     if (result.success) return result.output as Payload<N>;
     throw new HawserError('message_invalid', explain(name, result.issues[0]));
@@ -111,6 +112,9 @@ function assertModest(name: string, bytes: Uint8Array, limits: Limits): void {
     at += width;
     return value;
   };
+  const skip = (count: number): void => {
+    at += count;
+  };
   while (open.length > 0 && at < bytes.length) {
     const top = open.length - 1;
     if (open[top] === 0) {
@@ -129,13 +133,13 @@ function assertModest(name: string, bytes: Uint8Array, limits: Limits): void {
     if (byte <= 0x7f || byte >= 0xe0 || byte === 0xc0 || byte === 0xc2 || byte === 0xc3) continue;
     else if (byte <= 0x8f) children = (byte & 15) * 2;
     else if (byte <= 0x9f) children = byte & 15;
-    else if (byte <= 0xbf) at += byte & 31;
-    else if (byte === 0xc4 || byte === 0xd9) at += big(1);
-    else if (byte === 0xc5 || byte === 0xda) at += big(2);
-    else if (byte === 0xc6 || byte === 0xdb) at += big(4);
-    else if (byte >= 0xca && byte <= 0xcb) at += byte === 0xca ? 4 : 8;
-    else if (byte >= 0xcc && byte <= 0xcf) at += 1 << (byte - 0xcc);
-    else if (byte >= 0xd0 && byte <= 0xd3) at += 1 << (byte - 0xd0);
+    else if (byte <= 0xbf) skip(byte & 31);
+    else if (byte === 0xc4 || byte === 0xd9) skip(big(1));
+    else if (byte === 0xc5 || byte === 0xda) skip(big(2));
+    else if (byte === 0xc6 || byte === 0xdb) skip(big(4));
+    else if (byte >= 0xca && byte <= 0xcb) skip(byte === 0xca ? 4 : 8);
+    else if (byte >= 0xcc && byte <= 0xcf) skip(1 << (byte - 0xcc));
+    else if (byte >= 0xd0 && byte <= 0xd3) skip(1 << (byte - 0xd0));
     else if (byte === 0xdc) children = big(2);
     else if (byte === 0xdd) children = big(4);
     else if (byte === 0xde) children = big(2) * 2;
