@@ -55,23 +55,34 @@ async function main() {
   const owner = new Owner();
   const lineup = new Lineup(owner, compileReferences(owner.directory), options['cpu-prof']);
   const results = {};
+  let failures = 0;
   for (const name of names) {
-    const { data, tables, notes = [], targets } = await measurements[name]({ lineup, quick: options.quick });
+    try {
+      const {
+        data,
+        tables,
+        notes = [],
+        targets,
+      } = await measurements[name]({ lineup, quick: options.quick });
+      results[name] = { ...data, targets };
+      console.log(`\n${[...tables, ...notes].join('\n\n')}`);
+    } catch (error) {
+      failures++;
+      console.error(`\n${name} failed:`, error);
+    }
     await lineup.endAll();
-    results[name] = { ...data, targets };
-    console.log(`\n${[...tables, ...notes].join('\n\n')}`);
   }
 
   console.log(`\n${targetTable(Object.values(results).flatMap((one) => one.targets))}`);
   if (options.json !== undefined)
     writeFileSync(options.json, `${JSON.stringify({ machine, results }, null, 2)}\n`);
+  return failures;
 }
 
 if (options.help) console.log(usage);
 else {
   try {
-    await main();
-    process.exit(0);
+    process.exit((await main()) === 0 ? 0 : 1);
   } catch (error) {
     console.error(error);
     process.exit(1); // what still runs is ended at exit

@@ -41,6 +41,9 @@ export async function atOnce({ lineup, quick }) {
         rows,
       ),
     ],
+    notes: [
+      `The C loop itself, at once, takes ${ratio(medians['C posix_spawn, at once'] / medians.child_process)} of what child_process takes here.`,
+    ],
     targets: [
       {
         what: '100 concurrent execs',

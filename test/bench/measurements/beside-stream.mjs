@@ -47,16 +47,22 @@ export async function besideStream({ lineup, quick }) {
     });
   }
 
+  const execTimes = times['Hawser exec, streaming'];
+  const execsPerSecond = (execTimes.length * 1e3) / execTimes.reduce((sum, ms) => sum + ms, 0);
   const measured = Object.fromEntries(
     Object.entries(times).map(([name, values]) => [name, summarize(values)]),
   );
   const rate = megabytesPerSecond(streamed.Hawser.bytes, streamed.Hawser.ns);
   const nodeRate = megabytesPerSecond(streamed.child_process.bytes, streamed.child_process.ns);
   return {
-    data: { ...measured, streamMegabytesPerSecond: { Hawser: rate, child_process: nodeRate } },
+    data: {
+      ...measured,
+      execsPerSecond,
+      streamMegabytesPerSecond: { Hawser: rate, child_process: nodeRate },
+    },
     tables: [besideTable(measured)],
     notes: [
-      `The stream ran at ${decimals(rate, 0)} MB/s through Hawser meanwhile (child_process: ${decimals(nodeRate, 0)} MB/s).`,
+      `Hawser's stream ran at ${decimals(rate, 0)} MB/s meanwhile (child_process's: ${decimals(nodeRate, 0)} MB/s), the execs beside it at ${decimals(execsPerSecond, 0)} a second, one after the other.`,
     ],
     targets: [
       {
