@@ -1,5 +1,5 @@
 import { HawserError } from '@hawser/protocol';
-import { systemCallError } from '../ffi/errno.js';
+import { EINVAL, EPERM, errnoName, systemCallError } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 
 /** The kernel's sixteen limits by their number (asm-generic/resource.h), named as in getrlimit(2). */
@@ -82,10 +82,18 @@ export function getLimit(pid: number, resource: number): ResourceLimit {
   return { resource, soft: pair[0] as bigint, hard: pair[1] as bigint };
 }
 
+/** @throws HawserError `limit_not_allowed` as at a launch; `system_call_failed` where the process is no more. */
 export function setLimit(pid: number, limit: ResourceLimit): void {
   pair[0] = limit.soft;
   pair[1] = limit.hard;
   const result = native.prlimit(pid, limit.resource, pair, null);
+  if (result === -EPERM || result === -EINVAL) {
+    throw new HawserError(
+      'limit_not_allowed',
+      `limit ${limitName(limit.resource)} (soft ${limit.soft}, hard ${limit.hard}) of process ${pid} was refused: ${errnoName(result)}`,
+      { errno: errnoName(result) },
+    );
+  }
   if (result < 0) {
     throw systemCallError(
       'prlimit',
