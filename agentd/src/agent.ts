@@ -55,7 +55,13 @@ export class Agent {
     this.#poller = Poller.open();
     this.#launcher = new Launcher(this.#poller);
     this.#sessions = new Sessions({
-      services: { poller: this.#poller, launcher: this.#launcher, limits: this.#limits, clock: systemClock },
+      services: {
+        poller: this.#poller,
+        launcher: this.#launcher,
+        limits: this.#limits,
+        clock: systemClock,
+        budget: this.#budget,
+      },
       context: new ExecPlanContext(new Users(), ownEnvironment(), process.getuid?.() ?? 0),
       sessionsMax: config.sessionsMax,
       bootId: this.#bootId,

@@ -10,6 +10,7 @@ export class SpoolBudget {
   #bytes = 0;
   readonly #free = new Map<object, Map<number, Uint8Array[]>>();
   #freeBytes = 0;
+  #promisedBytes = 0;
 
   constructor(bytesMax: number) {
     this.bytesMax = bytesMax;
@@ -50,6 +51,22 @@ export class SpoolBudget {
     if (list === undefined) lists.set(bytes, [buffer]);
     else list.push(buffer);
     this.#freeBytes += bytes;
+  }
+
+  /**
+   * Sets memory aside for credit that is about to be given: what a peer was allowed to send has to be
+   * taken, whatever else is held then. At most half of the budget is promised.
+   *
+   * @returns whether that may be; the receiver of the credit calls `unpromise` when it is over.
+   */
+  promise(bytes: number): boolean {
+    if (this.#promisedBytes + bytes > this.bytesMax / 2) return false;
+    this.#promisedBytes += bytes;
+    return true;
+  }
+
+  unpromise(bytes: number): void {
+    this.#promisedBytes -= bytes;
   }
 
   /** The owner is gone: nothing is kept at hand for it. */

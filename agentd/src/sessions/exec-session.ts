@@ -37,12 +37,14 @@ export type KillReason = NonNullable<ExitRecord['killedBy']>;
 
 /**
  * - starting: the child makes its way to its execve.
+ * - hanging: its launch was given up, which the host was told, and its process has not died of that yet.
  * - running: the command runs.
  * - draining: the leader is gone and `Exited` was sent; descendants still hold an output.
  * - ended: nothing of it is left to be read here; the host may still be consuming.
  */
 type SessionState =
   | { at: 'starting' }
+  | { at: 'hanging' }
   | { at: 'running'; startedAtUs: number; startedAt: bigint }
   | { at: 'draining' }
   | { at: 'ended' };
@@ -102,11 +104,18 @@ export class ExecSession implements ChannelHandler {
     return this.#process.pid;
   }
 
+  /** How long it may take until `terminate` sends SIGKILL. */
+  get killGraceMs(): number {
+    return this.#state.at === 'running' ? this.#plan.killGraceMs : 0;
+  }
+
   /** Ends the session: its kill signal, after its grace SIGKILL; a launch that hangs is cancelled. */
   terminate(reason: KillReason): void {
     if (this.#state.at === 'starting') {
       this.#kill ??= reason;
       this.#process.cancel();
+      // What hangs in the kernel dies when the kernel lets go of it, if ever: nobody waits for that here.
+      queueMicrotask(() => this.#cancelled(reason));
       return;
     }
     if (this.#state.at !== 'running' || this.#kill !== undefined) return;
@@ -212,9 +221,9 @@ export class ExecSession implements ChannelHandler {
   // What the process does
 
   #launched(failure: LaunchFailure | null): void {
+    if (this.#state.at !== 'starting') return; // it was given up before
     this.#terminal?.releaseSlave();
     if (failure !== null) return this.#failed(failure);
-    // A launch that was cancelled ends like one that succeeded: nobody is left to say otherwise.
     if (this.#kill !== undefined) return this.#failed(cancelled(this.#kill));
     const startedAtUs = Date.now() * 1000;
     this.#state = { at: 'running', startedAtUs, startedAt: process.hrtime.bigint() };
@@ -222,9 +231,20 @@ export class ExecSession implements ChannelHandler {
     this.#openOutputs();
   }
 
-  #failed({ code, message, stage, errno }: LaunchFailure): void {
+  /** Its process keeps the session's place until it is gone: launches that hang are bounded, too. */
+  #cancelled(reason: KillReason): void {
+    if (this.#state.at !== 'starting') return;
+    this.#state = { at: 'hanging' };
+    this.#tellFailure(cancelled(reason));
+  }
+
+  #failed(failure: LaunchFailure): void {
     this.#state = { at: 'ended' };
     this.#services.stoppedRunning();
+    this.#tellFailure(failure);
+  }
+
+  #tellFailure({ code, message, stage, errno }: LaunchFailure): void {
     this.#cancelTimer?.();
     this.#tell('ExecFailed', { code, message, stage, errno: errno === '' ? undefined : errno });
     this.#input?.stop();
@@ -244,6 +264,10 @@ export class ExecSession implements ChannelHandler {
     this.#cancelTimer?.();
     this.#exitWatch.close();
     if (this.#state.at === 'running') this.#exited(result, this.#state);
+    if (this.#state.at === 'hanging') {
+      this.#state = { at: 'ended' };
+      this.#services.stoppedRunning();
+    }
     this.#services.leaderReaped(this);
   }
 
@@ -332,11 +356,12 @@ export class ExecSession implements ChannelHandler {
   }
 
   #openInput(): InputPump {
-    const { poller, limits } = this.#services;
+    const { poller, limits, budget } = this.#services;
     const input = new InputPump({
       poller,
       fd: this.#terminal?.inputFd ?? this.#process.stdinFd,
       spool: this.#channel.connection.newSpool(limits.windowBytes),
+      budget,
       windowBytesMax: limits.windowBytes,
       onEnd: (lastByte) => this.#inputEnded(lastByte),
       onBroken: (bytes, errno) => this.#inputBroken(bytes, errno),

@@ -1,4 +1,4 @@
-import type { ReceiveStream, Spool, StreamSink } from '@hawser/protocol';
+import type { ReceiveStream, Spool, SpoolBudget, StreamSink } from '@hawser/protocol';
 import { EAGAIN, EINTR, errnoName } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 import type { Poller, Watch } from '../processes/poller.js';
@@ -10,6 +10,7 @@ export interface InputPumpOptions {
   readonly fd: number;
   /** Takes what the child does not read yet; within the credit given, so bounded. */
   readonly spool: Spool;
+  readonly budget: SpoolBudget;
   /** How far the sender may get ahead of a child that reads quickly, bytes. */
   readonly windowBytesMax: number;
   /** Everything was written, and there is no more: closes the pipe, or says end-of-file to the terminal. */
@@ -25,6 +26,8 @@ export class InputPump implements StreamSink {
   #stream: ReceiveStream | undefined;
   #lastByte: number | undefined;
   #written = 0;
+  /** Of the budget, for the credit beyond the first. */
+  #promisedBytes = 0;
   /** `ending`: the host has said the last; it is written when the spool is empty. */
   #state: 'open' | 'ending' | 'closed' = 'open';
 
@@ -75,7 +78,7 @@ export class InputPump implements StreamSink {
     this.#watch?.stop();
     const { spool } = this.#options;
     if (spool.bytes > 0) this.#stream?.consume(spool.bytes);
-    spool.close();
+    this.#release();
   }
 
   get #broken(): boolean {
@@ -115,16 +118,27 @@ export class InputPump implements StreamSink {
     return 0;
   }
 
-  /** A child that takes everything at once may be sent more at once. */
+  /** A child that takes everything at once may be sent more at once, while the agent's memory allows. */
   #widen(): void {
     const stream = this.#stream;
-    if (stream !== undefined) stream.widen(Math.min(stream.window * 2, this.#options.windowBytesMax));
+    const { budget, windowBytesMax } = this.#options;
+    if (stream === undefined || stream.window >= windowBytesMax) return;
+    const window = Math.min(stream.window * 2, windowBytesMax);
+    if (!budget.promise(window - stream.window)) return;
+    this.#promisedBytes += window - stream.window;
+    stream.widen(window);
+  }
+
+  #release(): void {
+    this.#options.spool.close();
+    this.#options.budget.unpromise(this.#promisedBytes);
+    this.#promisedBytes = 0;
   }
 
   #finish(): void {
     this.#state = 'closed';
     this.#watch?.stop();
-    this.#options.spool.close();
+    this.#release();
     this.#options.onEnd(this.#lastByte);
   }
 }

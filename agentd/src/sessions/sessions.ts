@@ -1,4 +1,4 @@
-import type { Clock, Connection, Limits, Message } from '@hawser/protocol';
+import type { Clock, Connection, Limits, Message, SpoolBudget } from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
 import type { Launcher } from '../processes/launcher.js';
 import type { Poller } from '../processes/poller.js';
@@ -13,6 +13,7 @@ export interface SessionServices {
   readonly launcher: Launcher;
   readonly limits: Limits;
   readonly clock: Clock;
+  readonly budget: SpoolBudget;
   /** A session's launch has failed, or its leader is dead: it takes no more of `sessionsMax`. */
   stoppedRunning(): void;
   /** The leader is dead and was waited for. */
@@ -27,6 +28,12 @@ export interface SessionsOptions {
   readonly bootId: string;
 }
 
+/** How far beyond its budget the unread output of ended sessions may go before no more are started. */
+const overdraft = 1.5;
+
+/** How long a killed process may take to die at a shutdown. */
+const unkillableMs = 1_000;
+
 /** All sessions whose leader was not waited for yet, by pid. */
 export class Sessions {
   readonly #options: SessionsOptions;
@@ -34,6 +41,7 @@ export class Sessions {
   readonly #byPid = new Map<number, ExecSession>();
   #running = 0;
   #started = 0;
+  #ending = false;
   #onAllReaped: (() => void) | undefined;
 
   constructor(options: SessionsOptions) {
@@ -78,11 +86,20 @@ export class Sessions {
   }
 
   #assertRoom(): void {
-    const { sessionsMax } = this.#options;
-    if (this.#running < sessionsMax) return;
+    if (this.#ending) throw new HawserError('cancelled', 'the agent is shutting down');
+    const { sessionsMax, services } = this.#options;
+    if (this.#running >= sessionsMax) {
+      throw new HawserError(
+        'too_many_sessions',
+        `${this.#running} sessions are running (sessionsMax ${sessionsMax})`,
+      );
+    }
+    // Live sessions are held back by the budget; those that ended go beyond it, each by what its pipes held.
+    const { bytes, bytesMax } = services.budget;
+    if (bytes < overdraft * bytesMax) return;
     throw new HawserError(
-      'too_many_sessions',
-      `${this.#running} sessions are running (sessionsMax ${sessionsMax})`,
+      'limit_exceeded',
+      `the hosts have not read ${bytes} bytes of their sessions' output (spoolBudgetBytes ${bytesMax})`,
     );
   }
 
@@ -102,10 +119,25 @@ export class Sessions {
     this.#running++;
   }
 
-  /** Ends every session. @returns when all leaders are dead and waited for. */
+  /**
+   * Ends every session, and starts none any more.
+   *
+   * @returns when all leaders are dead and waited for, but for those that not even SIGKILL ends
+   *   because they hang in the kernel.
+   */
   async terminateAll(reason: KillReason): Promise<void> {
-    for (const session of this.#byPid.values()) session.terminate(reason);
-    if (this.#byPid.size > 0) await new Promise<void>((resolve) => (this.#onAllReaped = resolve));
+    this.#ending = true;
+    if (this.#byPid.size === 0) return;
+    const sessions = [...this.#byPid.values()];
+    const waitMs = Math.max(...sessions.map((session) => session.killGraceMs)) + unkillableMs;
+    for (const session of sessions) session.terminate(reason);
+    await new Promise<void>((resolve) => {
+      const cancel = this.#options.services.clock.after(waitMs, resolve);
+      this.#onAllReaped = () => {
+        cancel();
+        resolve();
+      };
+    });
   }
 
   #reaped(session: ExecSession): void {
