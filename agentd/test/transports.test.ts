@@ -513,10 +513,11 @@ t.test('uart: every byte, both ways at once with both ends full, and again after
   const held = await refusal(() => open(`uart:${left}`).start(lines[0].add, lines[0].error));
   t.match(held, { code: 'line_open_failed', message: /another program has it open/ });
 
+  // Before the terminals' numbers are free for somebody else's, which the links would then lead to.
+  for (const path of [left, right]) rmSync(path);
   socat.kill('SIGKILL');
   for (const user of users) t.match(await user.end(), { code: 'line_closed' });
   await sleep(100);
-  for (const path of [left, right]) rmSync(path, { force: true });
   await ptyPair(t, left, right);
   const again = [await lines[0].next(), await lines[1].next()] as const;
   again[0].send(everyByte);
