@@ -78,6 +78,8 @@ export class Port {
   /** What of the last write the line did not take. */
   #restHead: Uint8Array | undefined;
   #restBody: Uint8Array | undefined;
+  /** It took less than all: nothing is written before it says `writable`. */
+  #lineFull = false;
   #flushScheduled = false;
   #afterFlush: (() => void)[] = [];
   #state: 'open' | 'closed' = 'open';
@@ -106,7 +108,10 @@ export class Port {
         decoder.advance(bytes);
         if (decoder.incompleteLane !== undefined) this.#clients.get(decoder.incompleteLane)?.heard();
       },
-      writable: () => this.#flush(),
+      writable: () => {
+        this.#lineFull = false;
+        this.#flush();
+      },
       closed: (error) => this.#closed(error),
     };
     this.line.start(handler);
@@ -199,31 +204,30 @@ export class Port {
   }
 
   #flush(): void {
-    while (this.#state === 'open') {
-      if (!this.#writeRest()) return;
-      if (!this.#gather()) break;
+    while (this.#state === 'open' && !this.#lineFull) {
+      if (this.#restHead !== undefined) this.#writeRest();
+      else if (!this.#gather()) break;
     }
-    if (this.#state === 'open') for (const callback of this.#afterFlush.splice(0)) callback();
+    if (this.#state === 'closed' || this.#lineFull) return;
+    for (const callback of this.#afterFlush.splice(0)) callback();
   }
 
-  /** @returns false when the line is full. */
-  #writeRest(): boolean {
-    const head = this.#restHead;
+  #writeRest(): void {
+    const head = this.#restHead as Uint8Array;
     const body = this.#restBody;
-    if (head === undefined) return true;
     this.#restHead = this.#restBody = undefined;
-    return this.#write(head, body);
+    this.#write(head, body);
   }
 
-  #write(head: Uint8Array, body: Uint8Array | undefined): boolean {
+  #write(head: Uint8Array, body: Uint8Array | undefined): void {
     const total = head.length + (body?.length ?? 0);
     const taken = this.line.write(head, body);
     this.counters.bytesOut += taken;
-    if (taken === total) return true;
+    if (taken === total) return;
+    this.#lineFull = true;
     // The head is a view of the scratch buffer, which is written again; the body stays where it is.
     this.#restHead = Uint8Array.prototype.slice.call(head, Math.min(taken, head.length));
     this.#restBody = body?.subarray(Math.max(0, taken - head.length));
-    return false;
   }
 
   /** Writes one batch: what is urgent, then data frames in turn. @returns false when there was nothing. */
