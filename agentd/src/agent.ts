@@ -100,7 +100,7 @@ export class Agent {
 
   /** Ends in order: no new lines, sessions get their kill signal and then KILL, their exits leave, then the lines close. */
   async shutdown(): Promise<void> {
-    for (const transport of this.#transports) if (isListening(transport)) transport.close();
+    for (const transport of this.#transports) transport.stop();
     await this.#sessions.terminateAll('shutdown');
     const closed = new Promise<void>((resolve) => (this.#onIdle = resolve));
     for (const line of this.#lines)
@@ -202,11 +202,6 @@ export class Agent {
       system: { hostname: hostname(), release: release(), arch: arch(), node: process.version },
     };
   }
-}
-
-/** A transport that makes lines of its own accord; the others are one line, which the exits still need. */
-function isListening(transport: Transport): boolean {
-  return transport.listening;
 }
 
 /** The agent's variables as the kernel gave them: bytes, which `process.env` is not. */

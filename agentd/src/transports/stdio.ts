@@ -17,7 +17,6 @@ const stdout = 1;
  */
 export class StdioTransport implements Transport {
   readonly name: string;
-  readonly listening = false;
   readonly #context: TransportContext;
   #line: PolledLine | undefined;
 

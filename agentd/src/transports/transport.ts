@@ -11,8 +11,6 @@ import { VsockTransport } from './vsock.js';
 export interface Transport {
   /** As it was configured, e.g. `unix:/run/hawser.sock`. */
   readonly name: string;
-  /** Its lines are independent of it; otherwise it has one at a time, which is the device's. */
-  readonly listening: boolean;
   /**
    * Opens it. Lines come from then on, and each must be started at once.
    *

@@ -33,7 +33,6 @@ type State =
  */
 export class UartTransport implements Transport {
   readonly name: string;
-  readonly listening = false;
   readonly #device: string;
   readonly #baudRate: number;
   readonly #context: TransportContext;

@@ -20,7 +20,6 @@ interface FileIdentity {
 /** `unix:PATH`: listens on a Unix socket. */
 export class UnixTransport implements Transport {
   readonly name: string;
-  readonly listening = true;
   readonly #path: string;
   readonly #context: TransportContext;
   #open: { listener: Listener; file: FileIdentity | undefined } | undefined;

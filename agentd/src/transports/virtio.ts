@@ -42,7 +42,6 @@ type State =
  */
 export class VirtioTransport implements Transport {
   readonly name: string;
-  readonly listening = false;
   readonly #port: string;
   readonly #context: TransportContext;
   readonly #places: VirtioPlaces;

@@ -18,7 +18,6 @@ export function isVsockPeerAllowed(cid: bigint, allowLoopback: boolean): boolean
 /** `vsock:PORT`: listens on AF_VSOCK. */
 export class VsockTransport implements Transport {
   readonly name: string;
-  readonly listening = true;
   readonly #port: number;
   readonly #context: TransportContext;
   #listener: Listener | undefined;
