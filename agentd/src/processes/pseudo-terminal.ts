@@ -106,15 +106,14 @@ export class PseudoTerminal {
   }
 
   /**
-   * Says end-of-file to a program that reads lines: its VEOF character, which only counts at the
-   * start of a line, so twice after an unfinished one. A terminal that is not in canonical mode has
-   * no end of file (termios(3)).
+   * What says end-of-file to a program that reads lines: the terminal's VEOF character, which only
+   * counts at the start of a line, so twice after an unfinished one. Empty for a terminal that is
+   * not in canonical mode, which has no end of file (termios(3)).
    */
-  sendEndOfFile(lastByte: number | undefined): void {
+  endOfFile(lastByte: number | undefined): Uint8Array {
     const veof = native.terminalEof(this.masterFd);
-    if (veof <= 0) return;
-    const bytes = lastByte === undefined || lastByte === newline ? [veof] : [veof, veof];
-    native.write2(this.masterFd, Uint8Array.from(bytes), 0, bytes.length, null, 0, 0);
+    if (veof <= 0) return new Uint8Array();
+    return Uint8Array.from(lastByte === undefined || lastByte === newline ? [veof] : [veof, veof]);
   }
 
   /**

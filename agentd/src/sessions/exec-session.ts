@@ -280,7 +280,8 @@ export class ExecSession implements ChannelHandler {
     this.#tell('Exited', {
       ...('code' in status ? { code: status.code, coreDumped: false } : status),
       timedOut: this.#kill === 'timeout',
-      killedBy: this.#kill ?? ('signal' in status && this.#signalled.has(status.signal) ? 'request' : undefined),
+      killedBy:
+        this.#kill ?? ('signal' in status && this.#signalled.has(status.signal) ? 'request' : undefined),
       rusage: usage,
       startedAtUs: started.startedAtUs,
       durationUs: Number((process.hrtime.bigint() - started.startedAt) / 1000n),
@@ -363,17 +364,13 @@ export class ExecSession implements ChannelHandler {
       spool: this.#channel.connection.newSpool(limits.windowBytes),
       budget,
       windowBytesMax: limits.windowBytes,
-      onEnd: (lastByte) => this.#inputEnded(lastByte),
+      // A pipe ends by being closed, a terminal that reads lines by a character.
+      endMark: (lastByte) => this.#terminal?.endOfFile(lastByte) ?? new Uint8Array(),
+      onEnd: () => this.#closeStdin(),
       onBroken: (bytes, errno) => this.#inputBroken(bytes, errno),
     });
     input.attach(this.#channel.openReceiveStream('Stdin', input));
     return input;
-  }
-
-  /** The host has no more: a pipe ends by being closed, a terminal that reads lines by its end-of-file character. */
-  #inputEnded(lastByte: number | undefined): void {
-    if (this.#terminal === undefined) this.#closeStdin();
-    else this.#terminal.sendEndOfFile(lastByte);
   }
 
   #inputBroken(bytes: number, errno: string): void {

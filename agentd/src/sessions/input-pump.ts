@@ -13,8 +13,10 @@ export interface InputPumpOptions {
   readonly budget: SpoolBudget;
   /** How far the sender may get ahead of a child that reads quickly, bytes. */
   readonly windowBytesMax: number;
-  /** Everything was written, and there is no more: closes the pipe, or says end-of-file to the terminal. */
-  onEnd(lastByte: number | undefined): void;
+  /** What a child is to read at the end of its input, where an end cannot be told otherwise; maybe nothing. */
+  endMark(lastByte: number | undefined): Uint8Array;
+  /** Everything was written, the end mark too. */
+  onEnd(): void;
   /** The child closed its end: nothing more can be written. Once. */
   onBroken(bytes: number, errno: string): void;
 }
@@ -25,6 +27,8 @@ export class InputPump implements StreamSink {
   #watch: Watch | undefined;
   #stream: ReceiveStream | undefined;
   #lastByte: number | undefined;
+  /** What is left to be written of the end mark, which is not the host's and counts nowhere. */
+  #endMark: Uint8Array | undefined;
   #written = 0;
   /** Of the budget, for the credit beyond the first. */
   #promisedBytes = 0;
@@ -100,8 +104,8 @@ export class InputPump implements StreamSink {
       spool.free(spool.start + taken);
       if (taken < part.length) return;
     }
-    this.#watch?.setInterest(0);
     if (this.#state === 'ending') this.#finish();
+    else this.#watch?.setInterest(0);
   }
 
   /** @returns the bytes that the kernel took. */
@@ -136,9 +140,24 @@ export class InputPump implements StreamSink {
   }
 
   #finish(): void {
+    this.#endMark ??= this.#options.endMark(this.#lastByte);
+    if (!this.#endMarkWritten(this.#endMark)) {
+      this.#awaitRoom();
+      return;
+    }
     this.#state = 'closed';
     this.#watch?.stop();
     this.#release();
-    this.#options.onEnd(this.#lastByte);
+    this.#options.onEnd();
+  }
+
+  /** A terminal that is full takes it when it has room. */
+  #endMarkWritten(mark: Uint8Array): boolean {
+    if (mark.length === 0) return true;
+    const result = native.write2(this.#options.fd, mark, 0, mark.length, null, 0, 0);
+    if (result === -EAGAIN || result === -EINTR) return false;
+    // Any other error: nobody is there to read it.
+    this.#endMark = result < 0 ? new Uint8Array() : mark.subarray(result);
+    return this.#endMark.length === 0;
   }
 }
