@@ -204,7 +204,7 @@ export class Connection implements PortClient {
       return this.send(channel, name, {
         ...body,
         message: `${body.message.slice(0, shortTextMax)}…`,
-      } as Payload<typeof name>);
+      });
     }
     const failure: Payload<'Failure'> = { code: 'frame_too_large', message: text };
     if ('re' in body && typeof body.re === 'number') failure.re = body.re;

@@ -51,7 +51,7 @@ export class MessageCodec {
     }
     if (Array.isArray(decoded)) throw new HawserError('message_invalid', `${name}: expected map, not a list`);
     const result = v.safeParse(payloadSchemas[name], normalise(decoded));
-    if (result.success) return result.output as Payload<N>;
+    if (result.success) return result.output;
     throw new HawserError('message_invalid', explain(name, result.issues[0]));
   }
 }
@@ -144,7 +144,11 @@ function assertModest(name: string, bytes: Uint8Array, limits: Limits): void {
     else if (byte === 0xdd) children = big(4);
     else if (byte === 0xde) children = big(2) * 2;
     else if (byte === 0xdf) children = big(4) * 2;
-    else throw new HawserError('message_invalid', `${name} holds an extension type (0x${byte.toString(16)})`);
+    else
+      throw new HawserError(
+        'message_invalid',
+        `${name} holds an extension or reserved type (0x${byte.toString(16)})`,
+      );
     if (children < 0) continue;
     if (open.length > limits.messageDepthMax) {
       throw new HawserError(
