@@ -49,7 +49,9 @@ export class MessageCodec {
         cause: error,
       });
     }
-    if (Array.isArray(decoded)) throw new HawserError('message_invalid', `${name}: expected map, not a list`);
+    if (kindOf(decoded) !== 'a map') {
+      throw new HawserError('message_invalid', `${name}: expected map, not ${kindOf(decoded)}`);
+    }
     const result = v.safeParse(payloadSchemas[name], normalise(decoded));
     if (result.success) return result.output;
     throw new HawserError('message_invalid', explain(name, result.issues[0]));
