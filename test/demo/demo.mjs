@@ -123,7 +123,7 @@ async function failedStart(agent) {
 
 async function backgroundChild(agent) {
   heading('A child left in the background');
-  const script = '(sleep 0.5; echo late) & echo early';
+  const script = '(sleep 1; echo late) & echo early';
   const session = await agent.spawn('sh', ['-c', script], { stdin: 'null' });
   const output = reader(session.stdout);
   session.stderr.resume();
