@@ -289,8 +289,8 @@ export class ExecSession implements ChannelHandler {
       stderr: countOf(this.#stderr),
       outputComplete: complete,
     });
-    if (complete) this.#over();
-    else this.#closeStdin();
+    // What the host waits for leaves first.
+    setImmediate(() => (complete ? this.#over() : this.#closeStdin()));
   }
 
   #outputEnded(stream: SendStream): void {
