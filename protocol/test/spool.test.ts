@@ -1,0 +1,170 @@
+import t from 'tap';
+import { Spool, SpoolBudget } from '../src/spool.js';
+import { Random } from './wire.js';
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+const owner = {};
+
+/** The byte that stands at a position of the test's stream. */
+function byteAt(position: number): number {
+  return (position * 31 + (position >>> 8)) & 0xff;
+}
+
+function fill(room: Uint8Array, position: number, bytes: number): void {
+  for (let i = 0; i < bytes; i++) room[i] = byteAt(position + i);
+}
+
+/** The first position from `from` on whose byte is not as it was written, or `undefined`. */
+function wrongFrom(spool: Spool, from: number): number | undefined {
+  for (let at = from; at < spool.end; ) {
+    const view = spool.view(at, 100_000);
+    if (view.length === 0) return at;
+    for (let i = 0; i < view.length; i++) if (view[i] !== byteAt(at + i)) return at + i;
+    at += view.length;
+  }
+  return undefined;
+}
+
+t.test('whatever is done to it, a spool holds the bytes between its start and its end', (t) => {
+  for (let seed = 1; seed <= 60; seed++) {
+    const random = new Random(seed);
+    const bytesMax = random.pick([1, 4 * KiB, 10_000, 64 * KiB, 256 * KiB]);
+    const ring = 2 ** Math.ceil(Math.log2(Math.max(bytesMax, 4 * KiB)));
+    const budget = new SpoolBudget(random.pick([1, 100_000, 16 * MiB]));
+    const spool = new Spool(budget, owner, bytesMax);
+    const views: { from: number; view: Uint8Array }[] = [];
+    let start = 0;
+    let end = 0;
+    let reserved = 0;
+    for (let step = 0; step < 400; step++) {
+      const action = random.below(5);
+      if (action === 0) {
+        const room = spool.room();
+        const bytes = random.below(Math.min(room.length, 30_000) + 1);
+        fill(room, end, bytes);
+        spool.commit(bytes);
+        end += bytes;
+      } else if (action === 1) {
+        const chunk = new Uint8Array(random.below(20_000));
+        fill(chunk, end, chunk.length);
+        const taken = spool.write(chunk);
+        if (taken < chunk.length && spool.room().length > 0)
+          t.fail('a write stopped before the spool was full');
+        end += taken;
+      } else if (action === 2) {
+        start += random.below(end - start + 1);
+        spool.free(start);
+      } else if (action === 3 && random.below(4) === 0) {
+        const bytes = random.below(70_000) + 1;
+        spool.reserve(bytes);
+        if (spool.memoryBytes - spool.bytes < bytes) t.fail('less was reserved than asked for');
+        reserved = Math.max(reserved, spool.memoryBytes);
+      } else if (end > start) {
+        const from = start + random.below(end - start);
+        views.push({ from, view: spool.view(from, random.below(10_000)) });
+      }
+      if (spool.start !== start || spool.end !== end || spool.bytes !== end - start)
+        t.fail('positions are wrong');
+      if (spool.memoryBytes > Math.max(ring, reserved)) t.fail('more memory than allowed');
+      if (budget.bytes !== spool.memoryBytes) t.fail('the budget does not know');
+      if (step % 20 === 0 && wrongFrom(spool, start) !== undefined) t.fail(`bytes are wrong (seed ${seed})`);
+      for (const { from, view } of views) {
+        if (from < start) continue;
+        for (let i = 0; i < view.length; i += 97) if (view[i] !== byteAt(from + i)) t.fail('a view changed');
+      }
+    }
+    spool.close();
+    t.equal(budget.bytes, 0);
+    t.equal(spool.end, end, 'it still says how much it carried');
+  }
+  t.end();
+});
+
+t.test('an empty spool takes no memory, and a small one keeps a small ring', (t) => {
+  const budget = new SpoolBudget(MiB);
+  const spool = new Spool(budget, owner, MiB);
+  t.equal(budget.bytes, 0);
+  spool.write(Buffer.from('x'));
+  t.equal(budget.bytes, 4 * KiB);
+  spool.free(1);
+  t.equal(budget.bytes, 4 * KiB);
+  spool.write(Buffer.alloc(200 * KiB));
+  t.equal(budget.bytes, 256 * KiB);
+  spool.free(spool.end);
+  t.equal(budget.bytes, 0);
+  t.end();
+});
+
+t.test('a budget that is spent leaves every stream enough to move', (t) => {
+  const budget = new SpoolBudget(64 * KiB);
+  const spools = Array.from({ length: 100 }, () => new Spool(budget, owner, MiB));
+  for (const spool of spools) t.ok(spool.write(Buffer.alloc(100 * KiB)) >= 4 * KiB);
+  t.ok(budget.bytes <= 64 * KiB + 100 * 4 * KiB);
+  for (const spool of spools) {
+    spool.free(spool.end);
+    t.ok(spool.room().length > 0);
+    spool.close();
+  }
+  t.equal(budget.bytes, 0);
+  t.end();
+});
+
+t.test('the one read more that a dead writer is owed fits, whatever the limits', (t) => {
+  const budget = new SpoolBudget(1);
+  const spool = new Spool(budget, owner, 4 * KiB);
+  t.equal(spool.write(Buffer.alloc(10_000)), 4 * KiB);
+  t.equal(spool.room().length, 0);
+  spool.reserve(64 * KiB);
+  t.ok(spool.room().length > 0);
+  t.equal(spool.write(Buffer.alloc(64 * KiB)), 64 * KiB);
+  t.end();
+});
+
+t.test('memory that was freed is used again, by the same owner only', (t) => {
+  const budget = new SpoolBudget(16 * MiB);
+  const use = (by: object): ArrayBufferLike => {
+    const spool = new Spool(budget, by, MiB);
+    spool.write(Buffer.alloc(MiB));
+    const { buffer } = spool.view(0, 1);
+    spool.free(spool.end);
+    return buffer;
+  };
+  const [one, other] = [{}, {}];
+  const first = use(one);
+  t.not(use(other), first);
+  t.equal(use(one), first);
+  budget.forget(one);
+  t.not(use(one), first);
+  t.end();
+});
+
+t.test('memory of a stream that was closed while its bytes were on their way is not used again', (t) => {
+  const budget = new SpoolBudget(16 * MiB);
+  const spool = new Spool(budget, owner, MiB);
+  spool.write(Buffer.alloc(MiB, 1));
+  const onItsWay = spool.view(0, MiB);
+  spool.close();
+  const next = new Spool(budget, owner, MiB);
+  next.write(Buffer.alloc(MiB, 2));
+  t.ok(onItsWay.every((byte) => byte === 1));
+  t.end();
+});
+
+t.test('positions pass 2^32', (t) => {
+  const spool = new Spool(new SpoolBudget(MiB), owner, 64 * KiB);
+  const start = 2 ** 32 - 30_000;
+  // Positions move without bytes: what matters is where they point to.
+  const step = new Uint8Array(64 * KiB);
+  while (spool.end < start) {
+    const bytes = Math.min(step.length, start - spool.end);
+    spool.write(step.subarray(0, bytes));
+    spool.free(spool.end);
+  }
+  const chunk = new Uint8Array(60_000);
+  fill(chunk, start, chunk.length);
+  t.equal(spool.write(chunk), chunk.length);
+  t.equal(spool.end, 2 ** 32 + 30_000);
+  t.equal(wrongFrom(spool, start), undefined);
+  t.end();
+});
