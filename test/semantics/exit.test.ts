@@ -54,7 +54,7 @@ async function refusal(call: Promise<unknown>): Promise<HawserError> {
 
 /** Runs a command whose output begins with pids, one a line. */
 async function started(agent: Agent, script: string, options: Parameters<Agent['spawn']>[2] = {}) {
-  const session = await agent.spawn('sh', ['-c', `${script}`], options);
+  const session = await agent.spawn('sh', ['-c', script], options);
   const output = new Transcript(session.stdout);
   const [, pid = ''] = await output.until(/(\d+)\r?\n/);
   return { session, output, pid: Number(pid) };

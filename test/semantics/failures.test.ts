@@ -2,6 +2,7 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFile
 import { join } from 'node:path';
 import type { Agent, SpawnOptions } from '@hawser/host-client';
 import { HawserError } from '@hawser/host-client';
+import { MessageCodec } from '@hawser/protocol';
 import { descriptorsOf, eventually, folder, overEachLine, Transcript } from './lines.js';
 
 const isRoot = process.getuid?.() === 0;
@@ -210,6 +211,18 @@ const failures: Readonly<Record<string, Failing>> = {
     stage: 'validate',
     names: /nice.*20/,
   },
+  'a size that no terminal has': {
+    options: { tty: { rows: 65_536 } },
+    code: 'invalid_argument',
+    stage: 'validate',
+    names: /rows.*65536/,
+  },
+  'a umask that is no number': {
+    options: { umask: 1.5 },
+    code: 'invalid_argument',
+    stage: 'validate',
+    names: /umask.*1\.5/,
+  },
   'a timeout of nothing': {
     options: { timeoutMs: 0 },
     code: 'invalid_argument',
@@ -264,13 +277,26 @@ async function failureOf(
   tty: boolean,
 ): Promise<HawserError> {
   try {
-    const session = await agent.spawn(cmd, args, { ...options, tty });
+    const session = await agent.spawn(cmd, args, { tty, ...options });
     await session[Symbol.asyncDispose]();
   } catch (error) {
     if (error instanceof HawserError) return error;
     throw error;
   }
   throw new Error('it started');
+}
+
+/** Makes requests with fields that this host's library would not send. */
+async function asSentBy<T>(fields: object, work: () => Promise<T>): Promise<T> {
+  const encode = Reflect.get<typeof MessageCodec.prototype, 'encode'>(MessageCodec.prototype, 'encode');
+  MessageCodec.prototype.encode = function (name, payload) {
+    return encode.call(this, name, name === 'ExecRequest' ? { ...payload, ...fields } : payload);
+  };
+  try {
+    return await work();
+  } finally {
+    MessageCodec.prototype.encode = encode;
+  }
 }
 
 /** What must not grow: descriptors, children and threads of the agent. */
@@ -313,6 +339,36 @@ overEachLine(async (t, { agent, agentd }) => {
     await t.rejects(agent.exec('true', tooMany), HawserError, 'not even as a list');
   });
 
+  await t.test('a request that another host makes is checked as well', async (t) => {
+    const refused = async (fields: object, code: string): Promise<void> => {
+      const expected = { name: 'HawserError', code, stage: 'validate' };
+      await t.rejects(
+        asSentBy(fields, () => agent.exec('true')),
+        expected,
+        JSON.stringify(fields),
+      );
+    };
+    await refused({ env: ['NO_EQUALS_SIGN'] }, 'invalid_env');
+    await refused({ env: ['GOOD=1', '=no name'] }, 'invalid_env');
+    await refused({ env: [''] }, 'invalid_env');
+    await refused({ rlimits: [{ resource: 'nofile', soft: -1, hard: 5 }] }, 'invalid_argument');
+    await refused({ rlimits: [{ resource: 'cpu', soft: 3, hard: 2 }] }, 'invalid_limit');
+    await refused({ cmd: undefined }, 'invalid_argument');
+    await refused({ cmd: 7 }, 'invalid_argument');
+    await refused({ tty: { rows: -1, cols: 5 } }, 'invalid_argument');
+    // What is left out in silence would be found out too late.
+    await refused({ cgroup: { memoryMax: 1 } }, 'unsupported');
+    await refused({ key: 'once' }, 'unsupported');
+    await refused({ detached: true }, 'unsupported');
+    await refused({ onDisconnect: { after: 1, action: 'kill' } }, 'unsupported');
+    await refused({ whenFull: 'dropOldest' }, 'unsupported');
+    const env = ['TWICE=first', 'OTHER=x', 'TWICE=second', Buffer.from('TWICE=last')];
+    const { stdout } = await asSentBy({ env, later: 'unknown fields are a later host' }, () =>
+      agent.exec('sh', ['-c', 'echo $TWICE $OTHER']),
+    );
+    t.equal(stdout, 'last x\n', 'the last of a name wins');
+  });
+
   await t.test('an error of the command itself is none of these', async (t) => {
     for (const code of [126, 127, 255]) t.equal((await agent.exec('sh', ['-c', `exit ${code}`])).code, code);
     t.match(await agent.exec('sh', ['-c', 'no-such-command']), { code: 127, stderr: /no-such-command/ });
@@ -320,6 +376,9 @@ overEachLine(async (t, { agent, agentd }) => {
 
   await t.test('after hundreds of failures nothing is left behind', async (t) => {
     await agent.exec('true', [], { tty: true });
+    // The agent waits for the last of the dead when it hears of them, with their descriptors.
+    const settled = (): Promise<void> => eventually(() => holdings(agentd.pid)['children'] === 0);
+    await settled();
     const before = holdings(agentd.pid);
     let failed = 0;
     for (let round = 0; round < 4; round++) {
@@ -329,8 +388,7 @@ overEachLine(async (t, { agent, agentd }) => {
       }
     }
     t.ok(failed >= 200, `${failed} failures`);
-    // The agent waits for the last of the dead when it hears of them.
-    await eventually(() => holdings(agentd.pid)['children'] === before['children']);
+    await settled();
     t.strictSame(holdings(agentd.pid), before);
     t.match(await agent.info(), { sessionsRunning: 0, launchesPending: 0 });
     t.equal((await agent.exec('echo', ['still here'])).stdout, 'still here\n');
@@ -357,15 +415,16 @@ overEachLine(
     });
 
     await t.test('failed launches and ended sessions take no room', async (t) => {
-      await using _running = await agent.spawn('cat');
-      const codes = new Set<string | number | null>();
+      await using beside = await agent.spawn('cat');
+      const codes = new Set<string>();
       for (let i = 0; i < 100; i++) {
         await agent.exec(i % 2 === 0 ? '/no/such' : 'true', [], { tty: i % 4 < 2 }).then(
-          (result) => codes.add(result.code),
+          (result) => codes.add(`exit code ${result.code}`),
           (error: unknown) => codes.add((error as HawserError).code),
         );
       }
-      t.strictSame([...codes].sort(), [0, 'not_found']);
+      t.strictSame([...codes].sort(), ['exit code 0', 'not_found']);
+      t.ok(beside.pid > 0);
     });
   },
   { args: ['--sessions-max', '2'] },

@@ -54,8 +54,9 @@ overEachLine(
     }
 
     await t.test('many at once inherit nothing of one another', async (t) => {
-      await using _pipes = await running(agent);
-      await using _terminal = await running(agent, { tty: true });
+      await using pipes = await running(agent);
+      await using terminal = await running(agent, { tty: true });
+      t.not(pipes.pid, terminal.pid);
       const results = await Promise.all(
         Array.from({ length: 60 }, (_, i) =>
           agent.exec(inherited, [], { tty: i % 3 === 0, ...(i % 2 === 0 && { oomScoreAdj: 1 }) }),
@@ -81,7 +82,7 @@ overEachLine(
         const environment = (pid: number): string[] =>
           readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0').slice(0, -1);
         const names = environment(ours.pid)
-          .map((entry) => entry.split('=')[0])
+          .map((entry) => String(entry.split('=')[0]))
           .sort();
         t.strictSame(names, ['HOME', 'LOGNAME', 'PATH', 'SHELL', ...(tty ? ['TERM'] : []), 'USER']);
         await ours[Symbol.asyncDispose]();

@@ -44,11 +44,15 @@ async function variablesOf(agent: Agent, options: ExecOptions = {}): Promise<Rec
 const notUtf8 = Buffer.from([0x66, 0xff, 0xfe, 0x80, 0xc3, 0x28]);
 const idsCommand = 'id -u; id -g; id -G; grep ^Groups: /proc/self/status';
 
+function sorted(ids: Iterable<string | undefined>): string {
+  return [...ids].map(String).sort().join(' ');
+}
+
 /** The uid, gid and supplementary groups that a command runs with. */
 async function identityOf(agent: Agent, user: string | undefined): Promise<(string | undefined)[]> {
   const { stdout } = await agent.exec('sh', ['-c', idsCommand], user === undefined ? {} : { user });
   const [uid, gid, , groups = ''] = stdout.split('\n');
-  return [uid, gid, groups.replace('Groups:', '').trim().split(/\s+/).sort().join(' ')];
+  return [uid, gid, sorted(groups.replace('Groups:', '').trim().split(/\s+/))];
 }
 
 /** As initgroups(3) has it, from the machine's own files. */
@@ -57,7 +61,7 @@ function groupsOf(name: string, gid: string): string {
   const listed = lines
     .filter((line) => (line.split(':')[3] ?? '').split(',').includes(name))
     .map((line) => line.split(':')[2]);
-  return [...new Set([gid, ...listed])].sort().join(' ');
+  return sorted(new Set([gid, ...listed]));
 }
 
 function passwdEntry(name: string): { uid: string; gid: string; home: string; shell: string } {

@@ -76,7 +76,7 @@ overEachLine(async (t, { agent }) => {
     await output.until('on\r\n');
     await session.resize({ rows: 10, cols: 10 });
     await session.kill();
-    await session.exited;
+    t.match(await session.exited, { signal: 'SIGKILL' });
   });
 
   await t.test('a command without stdin reads an immediate end', async (t) => {

@@ -14,7 +14,7 @@ const ctrlZ = '\x1a';
 interface Terminal {
   readonly session: Session;
   readonly output: Transcript;
-  type(text: string | Uint8Array): void;
+  readonly type: (text: string | Uint8Array) => void;
 }
 
 async function terminal(
@@ -196,7 +196,7 @@ overEachLine(async (t, { agent, line }) => {
     await output.until('prompt> ');
     type('stty size; exit\n');
     await output.until('31 41\r\n');
-    await session.exited;
+    t.match(await session.exited, { code: 0 });
   });
 
   await t.test('every byte value survives raw mode, both ways', async (t) => {
@@ -206,7 +206,7 @@ overEachLine(async (t, { agent, line }) => {
     ]);
     await output.until('ready');
     const every = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
-    const bytes = Buffer.concat([every, Buffer.from(every).reverse(), every, every]);
+    const bytes = Buffer.concat([every, every.toReversed(), every, every]);
     type(bytes);
     let seen = '';
     while (seen.length < bytes.length) seen += (await output.until(/[^]+/))[0];

@@ -1,7 +1,6 @@
 import type {
   Channel,
   ChannelHandler,
-  ExecRequest,
   ExitRecord,
   Message,
   Payload,

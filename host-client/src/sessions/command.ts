@@ -1,10 +1,8 @@
 import type {
   Channel,
   ChannelHandler,
-  ErrorCode,
   ExecRequest,
   ExitRecord,
-  LaunchStage,
   Message,
   Payload,
   TerminalSize,
@@ -224,7 +222,7 @@ export class Command {
 
   #onFailure(body: Payload<'Failure'>): void {
     const error = failureOf(body);
-    if (body.re === this.#requestNumber) this.#onFailed(error);
+    if (body.re === this.#requestNumber) this.#onFailed(asRefusal(error));
     else if (body.re !== undefined) this.#takeReply(body.re)?.reject(error);
   }
 
@@ -288,6 +286,12 @@ function failureOf({ code, message, errno, stage }: Payload<'ExecFailed'>): Haws
     errno,
     stage: launchStages.find((name) => name === stage),
   });
+}
+
+/** A request that no schema takes has a value in it that the caller gave. */
+function asRefusal(error: HawserError): HawserError {
+  if (error.code !== 'message_invalid') return error;
+  return new HawserError('invalid_argument', error.message, { stage: 'validate', cause: error });
 }
 
 function asTooLong(error: unknown): unknown {
