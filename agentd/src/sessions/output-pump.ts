@@ -79,6 +79,7 @@ export class OutputPump {
       const room = this.#stream.spool.room();
       if (room.length === 0) {
         this.#state = 'full';
+        this.#stream.starved();
         this.#watch.setInterest(0);
         return;
       }

@@ -36,6 +36,8 @@ export class ReceiveStream {
   #received = 0;
   #consumed = 0;
   #limitSent: number;
+  /** The sender waits for whatever is consumed next. */
+  #asked = false;
   #state: 'open' | 'ended' | 'finished' = 'open';
 
   constructor(
@@ -102,7 +104,9 @@ export class ReceiveStream {
       this.#settle();
       this.#sink.end();
     } else if (payload.length === 0) {
-      // A frame without bytes asks how far the sender may go: our credit may have been lost.
+      // A frame without bytes asks how far the sender may go: our credit may have been lost, or its spool
+      // holds less than the step in which we give it.
+      this.#asked = this.#consumed < this.#received;
       this.#owner.creditDue(this, true);
     }
     return reusable;
@@ -113,7 +117,9 @@ export class ReceiveStream {
     this.#consumed = Math.min(this.#consumed + bytes, this.#received);
     if (this.#settle()) return;
     const due = this.#consumed + this.#window - this.#limitSent;
-    if (due >= this.#window / 2) this.#owner.creditDue(this, true);
+    if (due < this.#window / 2 && !this.#asked) return;
+    this.#asked = false;
+    this.#owner.creditDue(this, true);
   }
 
   /** A receiver that is quick may let the sender go further ahead. What was granted is not taken back. */

@@ -30,6 +30,8 @@ export class SendStream {
   readonly #frame: Frame;
   #sent: number;
   #limit: number;
+  /** A frame without bytes is to be sent, which asks for credit. */
+  #asking = false;
   #state: 'producing' | 'ended' | 'fin_sent' | 'consumed' = 'producing';
 
   /**
@@ -78,19 +80,31 @@ export class SendStream {
   write(bytes: Uint8Array): number {
     const taken = this.spool.write(bytes);
     if (taken > 0) this.produced();
+    if (taken < bytes.length) this.starved();
     return taken;
+  }
+
+  /**
+   * The producer found no room. A receiver tells what it has consumed in steps of half a window; a spool
+   * that is smaller, since the budget is spent, would wait for that for ever: it asks.
+   */
+  starved(): void {
+    if (this.#state !== 'producing' || this.spool.bytes === 0) return;
+    this.#asking = true;
+    this.produced();
   }
 
   end(): void {
     if (this.#state !== 'producing') return;
     this.#state = 'ended';
+    this.#asking = false;
     this.produced();
   }
 
   ready(): boolean {
     const end = this.spool.end;
     if (this.#state === 'consumed') return false;
-    return this.#sent < end ? this.#sent < this.#limit : this.#state === 'ended';
+    return this.#sent < end ? this.#sent < this.#limit : this.#state === 'ended' || this.#asking;
   }
 
   /** The next frame of at most `bytesMax`, to be sent now; call only when `ready`. The object is reused. */
@@ -102,6 +116,7 @@ export class SendStream {
     frame.offset = this.#sent;
     frame.flags = this.#owner.checked ? frameFlags.CHECKED : 0;
     this.#sent += frame.payload.length;
+    if (frame.payload.length === 0) this.#asking = false;
     if (this.#state === 'ended' && this.#sent === end) {
       frame.flags |= frameFlags.FIN;
       this.#state = 'fin_sent';
@@ -141,6 +156,7 @@ export class SendStream {
     if (limit > this.#limit) this.#limit = limit;
     const before = this.spool.bytes;
     this.spool.free(consumed);
+    if (this.spool.bytes < before) this.#asking = false;
     if (finished) {
       this.#state = 'consumed';
       this.spool.close();
