@@ -38,11 +38,11 @@ function run(config: Config, log: Log): void {
   process.on('unhandledRejection', (error) => log.error({ error: String(error) }, 'internal error'));
   agent
     .start(() => end('the line was closed'))
-    .then(() => log.info({ version: agentVersion, pid: process.pid }, 'ready'))
+    .then(() => log.info({ version: agentVersion }, 'ready'))
     .catch((error: unknown) => {
       const reason = error instanceof HawserError ? `${error.code}: ${error.message}` : String(error);
       log.error({ reason }, 'could not start');
-      process.exitCode = 1;
+      process.exitCode = error instanceof HawserError && error.code === 'invalid_config' ? 2 : 1;
     });
 }
 

@@ -99,3 +99,11 @@ t.test('exit codes are those of sh, timeout and docker', (t) => {
   t.equal(errorExitCode('line_closed'), 125);
   t.end();
 });
+
+t.test("a guest's text cannot steer the terminal", (t) => {
+  t.equal(
+    harmless('no such\tcommand:\n\u001b]0;title\u0007 \u009b31m \u202e ü'),
+    'no such\tcommand:\n\\x1b]0;title\\x07 \\x9b31m \\x202e ü',
+  );
+  t.end();
+});

@@ -22,11 +22,11 @@ export const defaultLimits = {
   /** Longest string or byte string inside a message, bytes. */
   messageStringBytesMax: 4 * 1024 * 1024,
   /** Most elements of a list inside a message. */
-  messageListMax: 65_536,
+  messageListMax: 262_144,
   /** Most entries of a map inside a message. */
   messageMapMax: 4_096,
   /** Most values in one message, those of nested lists and maps (and its keys) included. */
-  messageValuesMax: 262_144,
+  messageValuesMax: 524_288,
   /** Deepest nesting of lists and maps inside a message. */
   messageDepthMax: 8,
   /** Acknowledgements and credit that nothing waits for are sent with the next frame, or after this. */

@@ -53,6 +53,17 @@ overEachLine(
       });
     }
 
+    await t.test(
+      "the descriptor limit is the system's, not the one that Node raised for itself",
+      async (t) => {
+        const { stdout } = await agent.exec('sh', ['-c', 'ulimit -Sn; ulimit -Hn']);
+        const hard = /Max open files +\d+ +(\d+)/.exec(
+          readFileSync(`/proc/${agentd.pid}/limits`, 'utf8'),
+        )?.[1];
+        t.equal(stdout, `${Math.min(1024, Number(hard))}\n${hard}\n`);
+      },
+    );
+
     await t.test('many at once inherit nothing of one another', async (t) => {
       await using pipes = await running(agent);
       await using terminal = await running(agent, { tty: true });

@@ -2,7 +2,7 @@ import type { ExecRequest, Text } from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
 import type { LaunchRequest } from '../processes/launch-request.js';
 import type { WindowSize } from '../processes/pseudo-terminal.js';
-import { resourceLimit } from '../processes/rlimits.js';
+import { getLimit, limitNumber, type ResourceLimit, resourceLimit } from '../processes/rlimits.js';
 import { signalNumber } from '../processes/signals.js';
 import type { User, Users } from '../processes/users.js';
 
@@ -18,6 +18,9 @@ export interface ExecPlan {
 }
 
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const nofile = limitNumber('nofile');
+/** INR_OPEN_CUR of the kernel. */
+const defaultDescriptors = 1024n;
 const defaultKillGraceMs = 5_000;
 const timeoutMsMax = 2 ** 31 - 1;
 
@@ -26,6 +29,12 @@ export class ExecPlanContext {
   readonly users: Users;
   /** The agent's own variables, `NAME=value`, as bytes. */
   readonly environment: readonly Buffer[];
+  /**
+   * How many descriptors a command may have open where its request does not say. Node raises its own
+   * soft limit to the hard one when it starts; what it had before is lost, and a command must not
+   * inherit that (select(2) breaks beyond 1024), so it is Linux's own default again.
+   */
+  readonly descriptors: ResourceLimit;
   readonly #uid: number;
   #self: { user: User; until: number } | undefined;
 
@@ -33,6 +42,8 @@ export class ExecPlanContext {
   constructor(users: Users, environment: readonly Buffer[], uid: number) {
     this.users = users;
     this.environment = environment;
+    const { resource, hard } = getLimit(process.pid, nofile);
+    this.descriptors = { resource, soft: hard < defaultDescriptors ? hard : defaultDescriptors, hard };
     this.#uid = uid;
   }
 
@@ -60,7 +71,7 @@ export function planExec(request: ExecRequest, context: ExecPlanContext): ExecPl
     candidates: candidatesOf(cmd, env),
     argv: [cmd, ...(request.args ?? []).map(toBytes)],
     env: [...env.values()],
-    rlimits: (request.rlimits ?? []).map(({ resource, soft, hard }) => resourceLimit(resource, soft, hard)),
+    rlimits: limitsOf(request, context),
     noNewPrivileges: request.noNewPrivileges ?? false,
     ...(request.cwd !== undefined && { cwd: toBytes(request.cwd) }),
     ...(request.user !== undefined && { credentials: user }),
@@ -81,6 +92,13 @@ export function planExec(request: ExecRequest, context: ExecPlanContext): ExecPl
   };
 }
 
+function limitsOf(request: ExecRequest, context: ExecPlanContext): ResourceLimit[] {
+  const limits = (request.rlimits ?? []).map(({ resource, soft, hard }) =>
+    resourceLimit(resource, soft, hard),
+  );
+  return limits.some(({ resource }) => resource === nofile) ? limits : [context.descriptors, ...limits];
+}
+
 /** What a later generation's agent does. Refused by name, so that nothing is silently left out. */
 function refuseUnsupported(request: ExecRequest): void {
   const refused: [string, boolean][] = [
@@ -89,6 +107,7 @@ function refuseUnsupported(request: ExecRequest): void {
     ['onDisconnect', request.onDisconnect !== undefined],
     ['historyBytes', request.historyBytes !== undefined],
     ['whenFull dropOldest', request.whenFull === 'dropOldest'],
+    ['labels', request.labels !== undefined],
     ['key', request.key !== undefined],
   ];
   for (const [name, asked] of refused) {

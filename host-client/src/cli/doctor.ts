@@ -2,7 +2,7 @@ import { HawserError } from '@hawser/protocol';
 import { type Agent, connect } from '../index.js';
 import { exitCodes } from './exit-code.js';
 import { lineAdvice } from './line-advice.js';
-import { printError, printLine, toJson } from './report.js';
+import { harmless, printError, printLine, toJson } from './report.js';
 
 export interface DoctorFlags {
   readonly token?: string;
@@ -131,6 +131,6 @@ function bytes(count: number): string {
 
 function print(text: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    process.stdout.write(`${text}\n`, (error) => (error ? reject(error) : resolve()));
+    process.stdout.write(`${harmless(text)}\n`, (error) => (error ? reject(error) : resolve()));
   });
 }

@@ -21,7 +21,6 @@ export interface ExecFlags {
   readonly rlimit?: RlimitSettings;
   readonly timeout?: number;
   readonly killSignal?: string;
-  readonly label?: Readonly<Record<string, string>>;
   readonly token?: string;
   readonly connectTimeout: number;
   readonly json?: true;
@@ -130,7 +129,6 @@ function spawnOptions(flags: ExecFlags, size: ReturnType<typeof localTerminalSiz
     env: { ...term, ...flags.env },
     stdin: flags.interactive ? 'pipe' : 'null',
     ...(flags.rlimit && { rlimits: flags.rlimit }),
-    ...(flags.label && { labels: flags.label }),
     ...(flags.tty && { tty: size ?? true }),
     ...(flags.inheritEnv && { inheritEnv: true }),
     ...(flags.workdir !== undefined && { cwd: flags.workdir }),

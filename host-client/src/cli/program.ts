@@ -92,7 +92,6 @@ function addExec(
     .addOption(
       new Option('--umask <MASK>', 'file mode mask, octal (default: 022)').argParser(checked(parseUmask)),
     )
-    .addOption(labels())
     .option('--inherit-env', "start from the agent's own environment")
     .addOption(token())
     .addOption(connectTimeout('30s'))
@@ -160,18 +159,6 @@ function environment(): Option {
     checked((text: string, before: Readonly<Record<string, string>> = {}) => {
       const variable = parseVariable(text, process.env);
       return variable === undefined ? before : { ...before, [variable[0]]: variable[1] };
-    }),
-  );
-}
-
-function labels(): Option {
-  return new Option(
-    '--label <NAME=VALUE>',
-    "a label on the session, shown in the agent's registry",
-  ).argParser(
-    checked((text: string, before: Readonly<Record<string, string>> = {}) => {
-      const [name, value] = parseAssignment(text);
-      return { ...before, [name]: value };
     }),
   );
 }

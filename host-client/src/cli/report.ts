@@ -22,7 +22,15 @@ export function toJson(value: unknown): string {
 
 export function printError(error: unknown, json: boolean | undefined): Promise<void> {
   if (json) return printJson({ error: errorFields(error) });
-  return printLine(`hawser: ${error instanceof Error ? error.message : String(error)}`);
+  return printLine(`hawser: ${harmless(error instanceof Error ? error.message : String(error))}`);
+}
+
+/** A guest's text must not steer the terminal that it is shown in: control characters become `\xNN`. */
+export function harmless(text: string): string {
+  return text.replaceAll(
+    /[^\P{C}\n\t]|[\u2028\u2029]/gu,
+    (character) => `\\x${(character.codePointAt(0) as number).toString(16).padStart(2, '0')}`,
+  );
 }
 
 function errorFields(error: unknown): Record<string, unknown> {
