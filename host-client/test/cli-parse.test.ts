@@ -7,6 +7,7 @@ import { parseDuration } from '../src/cli/parse-duration.js';
 import { parseRlimit } from '../src/cli/parse-rlimit.js';
 import { parseSignal, signalNumber } from '../src/cli/parse-signal.js';
 import { parseUmask } from '../src/cli/parse-umask.js';
+import { harmless } from '../src/cli/report.js';
 
 /** Each text is refused, and the message says which text it was. */
 function refused(t: Test, parse: (text: string) => unknown, texts: readonly string[]) {
