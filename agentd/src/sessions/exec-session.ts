@@ -110,6 +110,8 @@ export class ExecSession implements ChannelHandler {
 
   /** Ends the session: its kill signal, after its grace SIGKILL; a launch that hangs is cancelled. */
   terminate(reason: KillReason): void {
+    // A busy agent may not have heard yet that the command runs: then nothing hangs.
+    if (this.#state.at === 'starting') this.#process.settle();
     if (this.#state.at === 'starting') {
       this.#kill ??= reason;
       this.#process.cancel();
