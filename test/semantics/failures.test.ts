@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFile
 import { join } from 'node:path';
 import type { Agent, SpawnOptions } from '@hawser/host-client';
 import { HawserError } from '@hawser/host-client';
-import { MessageCodec } from '@hawser/protocol';
+import { defaultLimits, MessageCodec } from '@hawser/protocol';
 import { descriptorsOf, eventually, folder, overEachLine, Transcript } from './lines.js';
 
 const isRoot = process.getuid?.() === 0;
@@ -335,7 +335,7 @@ overEachLine(async (t, { agent, agentd }) => {
   await t.test('a request that no message holds is refused by name', async (t) => {
     const many = Array.from({ length: 100 }, () => 'x'.repeat(100_000));
     await t.rejects(agent.exec('true', many), { code: 'arguments_too_long' });
-    const tooMany = Array.from({ length: 70_000 }, () => '');
+    const tooMany = Array.from({ length: defaultLimits.messageListMax + 1 }, () => '');
     await t.rejects(agent.exec('true', tooMany), HawserError, 'not even as a list');
   });
 
@@ -377,7 +377,10 @@ overEachLine(async (t, { agent, agentd }) => {
   await t.test('after hundreds of failures nothing is left behind', async (t) => {
     await agent.exec('true', [], { tty: true });
     // The agent waits for the last of the dead when it hears of them, with their descriptors.
-    const settled = (): Promise<void> => eventually(() => holdings(agentd.pid)['children'] === 0);
+    const settled = async (): Promise<void> => {
+      await eventually(() => holdings(agentd.pid)['children'] === 0);
+      await agent.ping(); // the turn in which it waited is over then
+    };
     await settled();
     const before = holdings(agentd.pid);
     let failed = 0;
