@@ -84,7 +84,7 @@ export class AgentGreeting {
     }
     const refusal = this.#refusal(lane, hello);
     if (refusal !== undefined) {
-      this.#reject(lane, refusal);
+      this.#reject(lane, refusal, hello.connectionKey);
       return;
     }
     const { identity, limits, codec } = this.#options;
@@ -143,11 +143,11 @@ export class AgentGreeting {
     return undefined;
   }
 
-  #reject(lane: number, error: HawserError): void {
+  #reject(lane: number, error: HawserError, connectionKey?: Uint8Array): void {
     this.#port.sendGreeting(
       frameTypes.Reject.id,
       lane,
-      this.#options.codec.encode('Reject', { code: error.code, message: error.message }),
+      this.#options.codec.encode('Reject', { code: error.code, message: error.message, connectionKey }),
     );
     this.#options.refused(error);
   }

@@ -181,7 +181,7 @@ export class Connection implements PortClient {
     const full = this.#log.full(payload.length);
     if (full !== undefined) {
       if (requests.has(name)) throw full;
-      this.#end(full);
+      this.#fail(full);
       return number;
     }
     const frame = encodeFrame({
@@ -546,7 +546,7 @@ export class Connection implements PortClient {
       // Nobody is given up who was not asked.
       const limit = Math.max(this.#limits.heartbeatTimeoutMs, 2 * this.#limits.heartbeatIntervalMs);
       if (this.#silentMs >= limit) {
-        this.#end(
+        this.#fail(
           new HawserError(
             'heartbeat_lost',
             `nothing was heard for ${this.#silentMs} ms (heartbeatTimeoutMs ${limit})`,

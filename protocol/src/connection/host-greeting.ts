@@ -167,6 +167,9 @@ export class HostGreeting {
   }
 
   #rejected(reject: Payload<'Reject'>): void {
+    const { connectionKey } = reject;
+    if (connectionKey !== undefined && Buffer.compare(connectionKey, this.#options.connectionKey) !== 0)
+      return;
     const code = isErrorCode(reject.code) ? reject.code : 'rejected';
     this.#fail(new HawserError(code, `the agent refused: ${reject.message}`));
   }

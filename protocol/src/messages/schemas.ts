@@ -102,7 +102,11 @@ export const payloadSchemas = {
     sessionsMax: v.optional(count),
     features: v.array(v.string()),
   }),
-  Reject: v.object(failure),
+  Reject: v.object({
+    ...failure,
+    /** Of the `Hello` that this answers, where one could be read. */
+    connectionKey: v.optional(bytes),
+  }),
   Bye: v.object({ code: v.optional(errorName), message: v.optional(v.string()) }),
 
   ExecRequest: v.object({

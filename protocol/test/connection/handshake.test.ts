@@ -153,6 +153,16 @@ t.test('a Welcome that comes twice, or for another key, changes nothing', async 
   t.equal(host.connection, connection);
 });
 
+t.test('a Reject that is meant for another host is none', (t) => {
+  const host = new HostEnd(new TestLine()).start();
+  const reject = { code: 'rejected', message: 'no' };
+  host.line.deliver(greeting(REJECT, { ...reject, connectionKey: Buffer.alloc(16, 0xbb) }));
+  t.equal(host.failure, undefined);
+  host.line.deliver(greeting(REJECT, { ...reject, connectionKey: Buffer.alloc(16, 0xaa) }));
+  t.equal(host.failure?.code, 'rejected');
+  t.end();
+});
+
 t.test('a host that hears Ready says Hello at once', async (t) => {
   const host = new HostEnd(new TestLine()).start();
   await turn();

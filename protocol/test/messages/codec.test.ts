@@ -173,10 +173,10 @@ t.test('what no limit allows is refused before it is made', (t) => {
     [
       'half a million empty maps',
       Buffer.concat([
-        hex('98'),
-        ...Array.from({ length: 8 }, () => Buffer.concat([hex('dd 0000fff0'), Buffer.alloc(0xfff0, 0x80)])),
+        hex('99'),
+        ...Array.from({ length: 9 }, () => Buffer.concat([hex('dd 0000fff0'), Buffer.alloc(0xfff0, 0x80)])),
       ]),
-      /more than messageValuesMax 262144/,
+      /more than messageValuesMax 524288/,
     ],
     ['an extension', hex('d4 05 00'), /extension/],
     ['a time stamp', hex('d6 ff 00000000'), /extension/],
