@@ -1,7 +1,7 @@
 import { decimals, ratio, table } from '../report.mjs';
 import { nsToMs, summarize } from '../stats.mjs';
 
-/** How long one exec of /bin/true takes, with pipes and in a terminal, every contestant in turn. */
+/** How long one exec of /bin/true takes, with pipes and in a terminal, every contestant in each round. */
 export async function latency({ lineup, quick }) {
   const rounds = quick ? 150 : 1_000;
   const host = lineup.host((await lineup.agent()).line);
@@ -62,17 +62,29 @@ export async function latency({ lineup, quick }) {
   };
 }
 
-/** Runs each of `runs` once per round, and gives the distribution of each one's milliseconds. */
+/**
+ * Runs each of `runs` once per round, and gives the distribution of each one's milliseconds. Every round
+ * has an order of its own: whoever comes after another program finds the caches as that one left them.
+ */
 async function interleaved(rounds, runs) {
   const warmUp = Math.ceil(rounds / 10);
   const times = Object.fromEntries(Object.keys(runs).map((name) => [name, []]));
   for (let round = -warmUp; round < rounds; round++) {
-    for (const [name, run] of Object.entries(runs)) {
+    for (const [name, run] of shuffled(Object.entries(runs))) {
       const ns = await run();
       if (round >= 0) times[name].push(nsToMs(ns));
     }
   }
   return Object.fromEntries(Object.entries(times).map(([name, values]) => [name, summarize(values)]));
+}
+
+function shuffled(list) {
+  const shuffledList = [...list];
+  for (let i = shuffledList.length - 1; i > 0; i--) {
+    const j = Math.floor(Math.random() * (i + 1));
+    [shuffledList[i], shuffledList[j]] = [shuffledList[j], shuffledList[i]];
+  }
+  return shuffledList;
 }
 
 /** One row for each contestant; the first is Hawser, its ratios to the others are of the p50s. */
