@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { arch, hostname, release } from 'node:os';
-import type { Connection, Limits, Message } from '@hawser/protocol';
+import type { Connection, ErrorCode, Limits, Message } from '@hawser/protocol';
 import { defaultLimits, HawserError, MessageCodec, SpoolBudget, systemClock } from '@hawser/protocol';
 import { AgentLine } from './agent-line.js';
 import type { Config } from './config.js';
@@ -147,9 +147,13 @@ export class Agent {
   }
 
   #request(connection: Connection, channel: number, message: Message): void {
+    const refuse = (code: ErrorCode, text: string): void => {
+      connection.send(channel, 'Failure', { re: message.number, code, message: text });
+    };
     switch (message.name) {
       case 'ExecRequest':
-        this.#sessions.exec(connection, channel, message);
+        if (channel !== 0) this.#sessions.exec(connection, channel, message);
+        else refuse('invalid_argument', 'channel 0 is the connection itself, no session');
         return;
       case 'Info':
         connection.send(channel, 'InfoReply', { re: message.number, ...this.#info() });
@@ -157,21 +161,13 @@ export class Agent {
       case 'Signal':
       case 'Resize':
       case 'Rlimits':
-        connection.send(channel, 'Failure', {
-          re: message.number,
-          code: 'session_ended',
-          message: `no session runs on channel ${channel}`,
-        });
+        refuse('session_ended', `no session runs on channel ${channel}`);
         return;
       case 'Done':
       case 'Failure':
         return; // of a session that is over
       default:
-        connection.send(channel, 'Failure', {
-          re: message.number,
-          code: 'unsupported',
-          message: `${message.name} is not for an agent`,
-        });
+        refuse('unsupported', `${message.name} is not for an agent`);
     }
   }
 

@@ -65,6 +65,7 @@ const expected: Record<string, Example> = {
       windowBytes: 32_768,
       frameBytesMax: 4_194_304,
       checked: false,
+      dataBytesMax: 131_072,
       heartbeatTimeoutMs: 60_000,
       sessionsMax: 1024,
       features: ['exec', 'terminal'],

@@ -66,11 +66,15 @@ export function frame(fields: {
   return bytes;
 }
 
-/** Reads bytes that are nothing but whole frames. Throws where they are not. */
+/** Reads bytes that are nothing but whole frames, with zeros between them as a host may fill a line. Throws where they are not. */
 export function readFrames(bytes: Uint8Array): WireFrame[] {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const frames: WireFrame[] = [];
   for (let at = 0; at < buffer.length; ) {
+    if (buffer[at] === 0) {
+      at++;
+      continue;
+    }
     const length = buffer.readUInt32BE(at + 20);
     const next = at + 28 + length;
     if (next > buffer.length) throw new Error(`a frame at ${at} ends at ${next} of ${buffer.length}`);

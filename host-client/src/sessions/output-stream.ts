@@ -2,6 +2,9 @@ import { Readable } from 'node:stream';
 import type { HawserError, ReceiveStream } from '@hawser/protocol';
 import type { CommandOutput } from './command-output.js';
 
+/** Chunks below this are copied out of the read buffer, bytes. */
+const copyBytesMax = 16 * 1024;
+
 /**
  * One output of a session as a Readable. Credit goes back as the application reads; an output that
  * was destroyed is read and dropped, so that nothing waits for it.
@@ -43,9 +46,11 @@ export class OutputStream extends Readable implements CommandOutput {
       return true;
     }
     this.#pushed += bytes.length;
-    const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    if (this.push(view)) this.#credit();
-    return false;
+    // A view keeps the whole read buffer that it lies in: not worth it for a few bytes.
+    const small = bytes.length < copyBytesMax;
+    const chunk = small ? Buffer.from(bytes) : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    if (this.push(chunk)) this.#credit();
+    return small;
   }
 
   end(): void {

@@ -49,6 +49,8 @@ export interface Agreement {
   readonly receiveWindowBytes: number;
   /** Largest payload that the other end takes. */
   readonly frameBytesMax: number;
+  /** Largest payload of a data frame to the other end, bytes. */
+  readonly dataBytesMax: number;
   readonly checked: boolean;
 }
 
@@ -123,8 +125,8 @@ export class Connection implements PortClient {
     return this.agreement.checked;
   }
 
-  get frameBytesMax(): number {
-    return this.agreement.frameBytesMax;
+  get dataBytesMax(): number {
+    return this.agreement.dataBytesMax;
   }
 
   get channelCount(): number {

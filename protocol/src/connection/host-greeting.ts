@@ -43,6 +43,7 @@ export class HostGreeting {
   #state: 'greeting' | 'done' = 'greeting';
   /** Bytes of zeros before the next repeated Hello. */
   #fillerBytes: number;
+  #hellosSent = 0;
   /** Hellos that came back, or came of another host. */
   #hellosSeen = 0;
 
@@ -82,6 +83,7 @@ export class HostGreeting {
   }
 
   #sayHello(): void {
+    this.#hellosSent++;
     const { codec, limits, connectionKey, hostVersion, token } = this.#options;
     const hello: Payload<'Hello'> = {
       generations: [...generations],
@@ -118,7 +120,8 @@ export class HostGreeting {
   /** Whoever held the line before may have left half a frame on it, and the agent waits for the rest: here it is. */
   #fill(): void {
     const { line } = this.#port;
-    if (!line.mayCorrupt) return;
+    // Behind a socket there may be a serial port, too, as QEMU has it: silence tells.
+    if (!line.mayCorrupt && this.#hellosSent < hellosOnSoundLine) return;
     this.#port.sendUnasked(new Uint8Array(this.#fillerBytes));
     this.#fillerBytes = Math.min(this.#fillerBytes * 2, line.dataBytesPreferred * fillerFramesMax);
   }
@@ -160,6 +163,10 @@ export class HostGreeting {
         sendWindowBytes: welcome.windowBytes,
         receiveWindowBytes: limits.windowBytes,
         frameBytesMax: welcome.frameBytesMax,
+        dataBytesMax: Math.min(
+          welcome.frameBytesMax,
+          Math.max(welcome.dataBytesMax ?? welcome.frameBytesMax, 1),
+        ),
         checked: welcome.checked || this.#port.line.mayCorrupt,
       },
       welcome,
@@ -181,5 +188,7 @@ export class HostGreeting {
   }
 }
 
+/** On a line that loses nothing, so many Hellos go unanswered before there is filler. */
+const hellosOnSoundLine = 3;
 /** The filler before a repeated Hello grows up to the length of so many data frames. */
 const fillerFramesMax = 16;

@@ -8,8 +8,8 @@ import type { Spool } from '../spool.js';
 export interface StreamOwner {
   readonly lane: number;
   readonly checked: boolean;
-  /** Largest payload that the other end takes. */
-  readonly frameBytesMax: number;
+  /** Largest payload of a data frame to the other end, bytes. */
+  readonly dataBytesMax: number;
   /** The stream may have something to send. */
   streamReady(stream: SendStream): void;
 }
@@ -111,7 +111,7 @@ export class SendStream {
   nextFrame(bytesMax: number): Frame {
     const frame = this.#frame;
     const end = this.spool.end;
-    const bytes = Math.min(Math.min(end, this.#limit) - this.#sent, bytesMax, this.#owner.frameBytesMax);
+    const bytes = Math.min(Math.min(end, this.#limit) - this.#sent, bytesMax, this.#owner.dataBytesMax);
     frame.payload = bytes > 0 ? this.spool.view(this.#sent, bytes) : nothing;
     frame.offset = this.#sent;
     frame.flags = this.#owner.checked ? frameFlags.CHECKED : 0;

@@ -98,6 +98,8 @@ export const payloadSchemas = {
     windowBytes: count,
     frameBytesMax: uint32,
     checked: v.boolean(),
+    /** Largest payload that data frames to the agent should have: its line may be slower than the host's looks. */
+    dataBytesMax: v.optional(uint32),
     heartbeatTimeoutMs: v.optional(count),
     sessionsMax: v.optional(count),
     features: v.array(v.string()),

@@ -132,6 +132,25 @@ t.test('a Hello that is lost is said again, at a growing interval, until the tim
   t.equal(clock.timerCount, 0);
 });
 
+t.test('a line that should lose nothing is filled up when silence says that it has', async (t) => {
+  const clock = new HandClock();
+  const host = new HostEnd(new TestLine(), { clock }).start();
+  const zeros: number[] = [];
+  for (let hellos = 0; hellos < 5; ) {
+    await turn();
+    const bytes = Buffer.from(host.line.take());
+    const at = bytes.indexOf('HW');
+    if (at >= 0) {
+      hellos++;
+      zeros.push(at);
+    }
+    clock.advance(100);
+  }
+  const first = host.line.dataBytesPreferred;
+  t.strictSame(zeros, [0, 0, 0, first, 2 * first]);
+  host.line.fail();
+});
+
 t.test('the same Hello again gets the same Welcome and is the same connection', async (t) => {
   const agent = await agentAlone();
   const first = await answersTo(agent, greeting(HELLO, hello));
