@@ -75,11 +75,23 @@ export function readConfig(sources: ConfigSources): Config | 'help' | 'version' 
   const result = v.safeParse(schema, { ...file, ...kernel.values, ...flags.values });
   if (result.success) return result.output;
   const issue = result.issues[0];
-  const name = issue.path?.map((step) => String(step.key)).join('.') ?? '';
-  throw new HawserError(
-    'invalid_config',
-    name === 'listen' ? 'nothing to listen on: give --listen SPEC (see --help)' : `${name}: ${issue.message}`,
-  );
+  const key = String(issue.path?.[0]?.key) as Key;
+  let where = `--${flagOf(key)}`;
+  let value = flags.values[key];
+  if (value === undefined) {
+    value = kernel.values[key];
+    where = `kernel command line: hawser.${flagOf(key)}`;
+  }
+  if (value === undefined) {
+    value = file[key];
+    where = `${path}: ${key}`;
+  }
+  if (key === 'listen' && (value === undefined || (Array.isArray(value) && value.length === 0)))
+    throw new HawserError('invalid_config', 'nothing to listen on: give --listen SPEC (see --help)');
+  // A token is nobody's business, wrong or not.
+  if (key === 'token') throw new HawserError('invalid_config', `${where}: not a text that says something`);
+  const shown = typeof value === 'string' ? value : JSON.stringify(value);
+  throw new HawserError('invalid_config', `${where}=${shown}: ${issue.message}`);
 }
 
 export function systemSources(args: readonly string[]): ConfigSources {

@@ -4,7 +4,8 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { connect, HawserError } from '@hawser/host-client';
+import type { HawserError } from '@hawser/host-client';
+import { connect } from '@hawser/host-client';
 import type { Test } from 'tap';
 import t from 'tap';
 import { compile, descendantsOf, isAlive, numbers, until } from '../load/world.js';

@@ -92,7 +92,7 @@ async function resourcesAfter(running: RunningAgent, before: Resources): Promise
 async function mixed(t: Test, agent: Agent, count: number, bytes: number): Promise<void> {
   const input = Buffer.alloc(bytes, 'mixed');
   const inputDigest = createHash('sha256').update(input).digest('hex');
-  const kinds: ((i: number) => Promise<void>)[] = [
+  const kinds: ((i: number) => Promise<unknown>)[] = [
     async (i) => t.equal((await agent.exec('echo', [String(i)])).stdout, `${i}\n`),
     async (i) =>
       t.equal((await agent.exec('sh', ['-c', `echo ${i}; exit 3`], { tty: true })).stdout, `${i}\r\n`),
@@ -121,5 +121,5 @@ async function mixed(t: Test, agent: Agent, count: number, bytes: number): Promi
       await t.rejects(running, { code: 'aborted' });
     },
   ];
-  await each(numbers(count), count, (i) => (kinds[i % kinds.length] as (i: number) => Promise<void>)(i));
+  await each(numbers(count), count, (i) => (kinds[i % kinds.length] as (i: number) => Promise<unknown>)(i));
 }

@@ -82,7 +82,7 @@ export async function settled(
 export async function each<T>(
   items: Iterable<T>,
   atOnce: number,
-  work: (item: T) => Promise<void>,
+  work: (item: T) => Promise<unknown>,
 ): Promise<void> {
   const iterator = items[Symbol.iterator]();
   const worker = async (): Promise<void> => {
