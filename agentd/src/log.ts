@@ -14,9 +14,12 @@ export interface Log {
 
 type RecordLevel = keyof Log;
 
+/** For so long records may wait for pino to be loaded, ms. */
+const patienceMs = 100;
+
 /**
- * A log through pino, which is loaded with the first record and not before the agent's start is
- * over: loading it takes a third of that.
+ * A log through pino, which is loaded when the agent's start is over, since loading it takes a third
+ * of that: warnings load it at once, other records wait a little.
  */
 export function openLog(level: LogLevel): Log {
   const threshold = logLevels.indexOf(level);
@@ -37,8 +40,10 @@ export function openLog(level: LogLevel): Log {
         logger[at](fields, message);
         return;
       }
-      if (waiting.push([at, fields, message]) > 1) return;
-      setImmediate(load);
+      const first = waiting.push([at, fields, message]) === 1;
+      if (at === 'error' || at === 'warn') load();
+      if (!first || logger !== undefined) return;
+      setTimeout(load, patienceMs).unref();
       process.once('exit', load);
     };
   return { debug: record('debug'), info: record('info'), warn: record('warn'), error: record('error') };

@@ -1,5 +1,11 @@
 import { spoolBytesMin } from './limits.js';
 
+/** A connection, as its spools see it. */
+export interface SpoolOwner {
+  /** A frame that lies in `buffer` may not have been sent yet. */
+  sending(buffer: Uint8Array): boolean;
+}
+
 /**
  * The memory that all spools of one process share. Buffers come in powers of two and are used again,
  * but only by their owner (a connection): what was freed may still be on its way to the line, since it
@@ -8,7 +14,7 @@ import { spoolBytesMin } from './limits.js';
 export class SpoolBudget {
   readonly bytesMax: number;
   #bytes = 0;
-  readonly #free = new Map<object, Map<number, Uint8Array[]>>();
+  readonly #free = new Map<SpoolOwner, Map<number, Uint8Array[]>>();
   #freeBytes = 0;
   #promisedBytes = 0;
 
@@ -22,7 +28,7 @@ export class SpoolBudget {
   }
 
   /** @returns a buffer of `bytes`, or `undefined` when the budget does not hold it and it is not `urgent`. */
-  take(owner: object, bytes: number, urgent: boolean): Uint8Array | undefined {
+  take(owner: SpoolOwner, bytes: number, urgent: boolean): Uint8Array | undefined {
     const pooled = this.#free.get(owner)?.get(bytes)?.pop();
     if (pooled !== undefined) {
       this.#freeBytes -= bytes;
@@ -36,7 +42,7 @@ export class SpoolBudget {
   }
 
   /** @param reusable its bytes were all consumed, as far as the peer may be believed. */
-  giveBack(owner: object, buffer: Uint8Array, reusable: boolean): void {
+  giveBack(owner: SpoolOwner, buffer: Uint8Array, reusable: boolean): void {
     const bytes = buffer.length;
     this.#bytes -= bytes;
     if (
@@ -70,7 +76,7 @@ export class SpoolBudget {
   }
 
   /** The owner is gone: nothing is kept at hand for it. */
-  forget(owner: object): void {
+  forget(owner: SpoolOwner): void {
     for (const [bytes, list] of this.#free.get(owner) ?? []) this.#freeBytes -= bytes * list.length;
     this.#free.delete(owner);
   }
@@ -82,7 +88,7 @@ export class SpoolBudget {
 }
 
 /** What the budget keeps at hand for the next spool, bytes. */
-const freeBytesMax = 4 * 1024 * 1024;
+const freeBytesMax = 8 * 1024 * 1024;
 
 const noBuffer = new Uint8Array(0);
 
@@ -90,12 +96,12 @@ const noBuffer = new Uint8Array(0);
  * One stream's bytes from the moment they are produced until the other side has consumed them: a
  * ring addressed by absolute stream positions, `start <= end`.
  *
- * It takes no memory while it is empty, starts small and doubles up to `bytesMax` while the budget
- * allows. Views stay valid until their bytes are freed.
+ * It takes no memory while it is empty, starts small and grows fourfold up to `bytesMax` while the
+ * budget allows. Views stay valid until their bytes are freed.
  */
 export class Spool {
   readonly #budget: SpoolBudget;
-  readonly #owner: object;
+  readonly #owner: SpoolOwner;
   readonly #bytesMax: number;
   #buffer: Uint8Array = noBuffer;
   #start = 0;
@@ -105,7 +111,7 @@ export class Spool {
    * @param owner whose memory it is: only spools of the same owner use it again.
    * @param bytesMax the most that the ring holds (rounded up to a power of two); see `reserve` for the one exception.
    */
-  constructor(budget: SpoolBudget, owner: object, bytesMax: number) {
+  constructor(budget: SpoolBudget, owner: SpoolOwner, bytesMax: number) {
     this.#budget = budget;
     this.#owner = owner;
     this.#bytesMax = powerOfTwo(Math.max(bytesMax, spoolBytesMin));
@@ -136,9 +142,7 @@ export class Spool {
    */
   room(): Uint8Array {
     const used = this.bytes;
-    if (used === this.#buffer.length && !this.#grow(powerOfTwo(Math.max(used * 2, spoolBytesMin)), false)) {
-      return noBuffer;
-    }
+    if (used === this.#buffer.length && !this.#growUnlessFull()) return noBuffer;
     const at = this.#index(this.#end);
     const until = used > 0 && this.#index(this.#start) > at ? this.#index(this.#start) : this.#buffer.length;
     return this.#buffer.subarray(at, until);
@@ -147,8 +151,8 @@ export class Spool {
   /** The first `bytes` of `room()` were filled. */
   commit(bytes: number): void {
     this.#end += bytes;
-    // A producer that fills all it is offered wants more: the next read is then twice as large.
-    if (this.bytes === this.#buffer.length) this.#grow(this.#buffer.length * 2, false);
+    // A producer that fills all it is offered wants more: the next read is then larger.
+    if (this.bytes === this.#buffer.length) this.#growUnlessFull();
   }
 
   /** Copies in what there is room for. @returns the number of bytes taken. */
@@ -208,8 +212,14 @@ export class Spool {
     return position % this.#buffer.length;
   }
 
+  #growUnlessFull(): boolean {
+    const bytes = this.#buffer.length;
+    if (bytes >= this.#bytesMax) return false;
+    const wanted = Math.min(Math.max(bytes * 4, spoolBytesMin), this.#bytesMax);
+    return this.#grow(wanted, false) || (wanted > bytes * 2 && bytes > 0 && this.#grow(bytes * 2, false));
+  }
+
   #grow(bytes: number, urgent: boolean): boolean {
-    if (bytes > this.#bytesMax && !urgent) return false;
     const next = this.#budget.take(this.#owner, bytes, urgent || bytes <= spoolBytesMin);
     if (next === undefined) return false;
     const old = this.#buffer;
@@ -219,8 +229,8 @@ export class Spool {
       from += Math.min(part.length, next.length - (from % next.length));
     }
     this.#buffer = next;
-    // Frames in flight may still be views of the old one: it is left to the collector.
-    if (old.length > 0) this.#budget.giveBack(this.#owner, old, false);
+    // What is still being sent from the old one is left to the collector.
+    if (old.length > 0) this.#budget.giveBack(this.#owner, old, !this.#owner.sending(old));
     return true;
   }
 }

@@ -4,7 +4,7 @@ import { Random } from './wire.js';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
-const owner = {};
+const owner = { sending: () => false };
 
 /** The byte that stands at a position of the test's stream. */
 function byteAt(position: number): number {
@@ -123,19 +123,34 @@ t.test('the one read more that a dead writer is owed fits, whatever the limits',
 
 t.test('memory that was freed is used again, by the same owner only', (t) => {
   const budget = new SpoolBudget(16 * MiB);
-  const use = (by: object): ArrayBufferLike => {
+  const use = (by: typeof owner): ArrayBufferLike => {
     const spool = new Spool(budget, by, MiB);
     spool.write(Buffer.alloc(MiB));
     const { buffer } = spool.view(0, 1);
     spool.free(spool.end);
     return buffer;
   };
-  const [one, other] = [{}, {}];
+  const [one, other] = [{ ...owner }, { ...owner }];
   const first = use(one);
   t.not(use(other), first);
   t.equal(use(one), first);
   budget.forget(one);
   t.not(use(one), first);
+  t.end();
+});
+
+t.test('a ring that was outgrown while its bytes were on their way is not used again', (t) => {
+  for (const sending of [true, false]) {
+    const budget = new SpoolBudget(16 * MiB);
+    const by = { sending: () => sending };
+    const spool = new Spool(budget, by, MiB);
+    spool.write(Buffer.alloc(4 * KiB, 1));
+    const onItsWay = spool.view(0, 4 * KiB);
+    spool.write(Buffer.alloc(4 * KiB, 1));
+    const next = new Spool(budget, by, MiB);
+    next.write(Buffer.alloc(4 * KiB, 2));
+    t.equal(next.view(0, 1).buffer === onItsWay.buffer, !sending);
+  }
   t.end();
 });
 

@@ -3,6 +3,7 @@ import { EAGAIN, EINTR, errnoName } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 import type { Poller, Watch } from '../processes/poller.js';
 import { POLL_OUT } from '../processes/poller.js';
+import { BusyPipe } from './busy-pipe.js';
 
 export interface InputPumpOptions {
   readonly poller: Poller;
@@ -24,6 +25,7 @@ export interface InputPumpOptions {
 /** Writes a session's stdin to the child, as the child takes it. */
 export class InputPump implements StreamSink {
   readonly #options: InputPumpOptions;
+  readonly #pipe: BusyPipe;
   #watch: Watch | undefined;
   #stream: ReceiveStream | undefined;
   #lastByte: number | undefined;
@@ -37,6 +39,7 @@ export class InputPump implements StreamSink {
 
   constructor(options: InputPumpOptions) {
     this.#options = options;
+    this.#pipe = new BusyPipe(options.fd);
   }
 
   /** The stream that feeds this; it gets its credit from here. */
@@ -54,7 +57,7 @@ export class InputPump implements StreamSink {
     let taken = 0;
     if (spool.bytes === 0) {
       taken = this.#write(bytes);
-      if (taken === bytes.length) this.#widen();
+      if (taken === bytes.length) this.#quick();
       if (this.#broken) this.#stream?.consume(bytes.length - taken);
     }
     if (taken < bytes.length && !this.#broken) {
@@ -104,8 +107,12 @@ export class InputPump implements StreamSink {
       spool.free(spool.start + taken);
       if (taken < part.length) return;
     }
-    if (this.#state === 'ending') this.#finish();
-    else this.#watch?.setInterest(0);
+    if (this.#state === 'ending') {
+      this.#finish();
+      return;
+    }
+    this.#watch?.setInterest(0);
+    this.#quick();
   }
 
   /** @returns the bytes that the kernel took. */
@@ -113,6 +120,7 @@ export class InputPump implements StreamSink {
     const result = native.write2(this.#options.fd, bytes, 0, bytes.length, null, 0, 0);
     if (result >= 0) {
       this.#written += result;
+      this.#pipe.carried(result);
       this.#stream?.consume(result);
       return result;
     }
@@ -122,8 +130,8 @@ export class InputPump implements StreamSink {
     return 0;
   }
 
-  /** A child that takes everything at once may be sent more at once, while the agent's memory allows. */
-  #widen(): void {
+  /** The child has taken everything: it may be sent more at once, while the agent's memory allows. */
+  #quick(): void {
     const stream = this.#stream;
     const { budget, windowBytesMax } = this.#options;
     if (stream === undefined || stream.window >= windowBytesMax) return;

@@ -30,6 +30,8 @@ export class SendStream {
   readonly #frame: Frame;
   #sent: number;
   #limit: number;
+  /** How far the receiver lets us go beyond what it has consumed, as far as is known. */
+  #window: number;
   /** A frame without bytes is to be sent, which asks for credit. */
   #asking = false;
   #state: 'producing' | 'ended' | 'fin_sent' | 'consumed' = 'producing';
@@ -48,6 +50,7 @@ export class SendStream {
     this.#onRoom = options.onRoom;
     this.#sent = 0;
     this.#limit = options.window;
+    this.#window = options.window;
     this.#frame = {
       type: frameTypes[options.type].id,
       flags: 0,
@@ -90,6 +93,7 @@ export class SendStream {
    */
   starved(): void {
     if (this.#state !== 'producing' || this.spool.bytes === 0) return;
+    if (this.spool.memoryBytes >= this.#window / 2) return;
     this.#asking = true;
     this.produced();
   }
@@ -154,6 +158,7 @@ export class SendStream {
     if (finished && ((this.#state !== 'fin_sent' && this.#state !== 'consumed') || consumed < this.#sent))
       return false;
     if (limit > this.#limit) this.#limit = limit;
+    this.#window = Math.max(this.#window, limit - consumed);
     const before = this.spool.bytes;
     this.spool.free(consumed);
     if (this.spool.bytes < before) this.#asking = false;

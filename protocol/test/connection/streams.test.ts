@@ -6,7 +6,13 @@ import { defaultLimits } from '../../src/limits.js';
 import { Spool, SpoolBudget } from '../../src/spool.js';
 import { FIN, Random } from '../wire.js';
 
-const owner = { lane: 0, checked: false, dataBytesMax: 1000, streamReady: (): void => {} };
+const owner = {
+  lane: 0,
+  checked: false,
+  dataBytesMax: 1000,
+  streamReady: (): void => {},
+  sending: () => false,
+};
 
 function sendStream(window: number, onRoom: () => void = () => {}): SendStream {
   const spool = new Spool(new SpoolBudget(2 ** 24), owner, 2 ** 16);
