@@ -22,9 +22,11 @@ import {
 import { execRequest } from './exec-request.js';
 import type { ConnectOptions, ExecOptions, SpawnOptions } from './options.js';
 import { Command } from './sessions/command.js';
+import type { CommandInput } from './sessions/command-input.js';
 import type { CommandOutput } from './sessions/command-output.js';
 import type { ExecResult } from './sessions/exec.js';
 import { aborted, Execution } from './sessions/exec.js';
+import { InputStream } from './sessions/input-stream.js';
 import { OutputStream } from './sessions/output-stream.js';
 import { Session } from './sessions/session.js';
 import { hostVersion } from './version.js';
@@ -181,8 +183,8 @@ export class Agent implements AsyncDisposable {
     options: ExecOptions = {},
   ): Promise<ExecResult<string | Buffer>> {
     const stdin = options.input === undefined ? 'null' : 'pipe';
-    const execution = new Execution(options, (outputs) =>
-      this.#start(cmd, args, { ...options, stdin }, outputs),
+    const execution = new Execution(options, (input, outputs) =>
+      this.#start(cmd, args, { ...options, stdin }, { input, outputs }),
     );
     return this.#abortable(execution.command, options.signal, () => execution.result());
   }
@@ -200,7 +202,9 @@ export class Agent implements AsyncDisposable {
   ): Promise<Session> {
     const stdout = new OutputStream();
     const stderr = options.tty === undefined || options.tty === false ? new OutputStream() : null;
-    const command = this.#start(cmd, args, options, stderr === null ? [stdout] : [stdout, stderr]);
+    const stdin = options.stdin === 'null' ? null : new InputStream();
+    const outputs = stderr === null ? [stdout] : [stdout, stderr];
+    const command = this.#start(cmd, args, options, { input: stdin, outputs });
     const { signal } = options;
     await this.#abortable(command, signal, () => command.started);
     if (signal !== undefined) {
@@ -208,7 +212,7 @@ export class Agent implements AsyncDisposable {
       signal.addEventListener('abort', onAbort, { once: true });
       command.exited.catch(() => {}).finally(() => signal.removeEventListener('abort', onAbort));
     }
-    return new Session(command, stdout, stderr);
+    return new Session(command, stdin, stdout, stderr);
   }
 
   /** Measures a round trip. @returns milliseconds. */
@@ -236,13 +240,13 @@ export class Agent implements AsyncDisposable {
     cmd: string | Uint8Array,
     args: readonly (string | Uint8Array)[],
     options: SpawnOptions,
-    outputs: readonly CommandOutput[],
+    ends: { input: CommandInput | null; outputs: readonly CommandOutput[] },
   ): Command {
     if (options.signal?.aborted === true) throw aborted(options.signal);
     return new Command(
       (handler) => this.#connection.openChannel(++this.#channel, handler),
       execRequest(cmd, args, options),
-      outputs,
+      ends,
       this.#limits.spoolBytesMax,
     );
   }

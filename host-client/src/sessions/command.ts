@@ -10,8 +10,8 @@ import type {
 import { HawserError, isErrorCode, launchStages } from '@hawser/protocol';
 import { rlimitsOnWire, rlimitTable } from '../exec-request.js';
 import type { RlimitSettings, RlimitTable, SignalOptions } from '../options.js';
+import type { CommandInput } from './command-input.js';
 import type { CommandOutput } from './command-output.js';
-import { InputStream } from './input-stream.js';
 
 /** How a command ended: exactly one of `code` and `signal` is not null, as in node:child_process. */
 export type ExitResult = Omit<ExitRecord, 'code' | 'signal'> & {
@@ -47,9 +47,8 @@ interface Reply {
 
 /** One command in the guest: what is sent for it and what is known of it. Who reads its output is its owner's choice. */
 export class Command {
-  /** Null where it was started with `stdin: 'null'`. */
-  readonly stdin: InputStream | null;
   readonly #channel: Channel;
+  readonly #input: CommandInput | null;
   readonly #outputs: readonly CommandOutput[];
   readonly #requestNumber: number;
   readonly #started = new Deferred<void>();
@@ -63,25 +62,27 @@ export class Command {
   /**
    * Sends the request.
    *
-   * @param outputs where stdout goes, and stderr where it is apart.
+   * @param ends.input where stdin comes from, `null` for a request that has none.
+   * @param ends.outputs where stdout goes, and stderr where it is apart.
    * @throws HawserError when the request does not fit.
    */
   constructor(
     open: (handler: ChannelHandler) => Channel,
     request: ExecRequest,
-    outputs: readonly CommandOutput[],
+    ends: { input: CommandInput | null; outputs: readonly CommandOutput[] },
     stdinSpoolBytes: number,
   ) {
     this.#channel = open({
       message: (message) => this.#message(message),
       closed: (error) => this.#end(error),
     });
-    this.#outputs = outputs;
-    outputs.forEach((output, i) => {
+    this.#outputs = ends.outputs;
+    ends.outputs.forEach((output, i) => {
       const stream = this.#channel.openReceiveStream(i === 0 ? 'Stdout' : 'Stderr', output);
       output.attach(stream, () => this.#settleOutputs());
     });
-    this.stdin = request.stdin === 'null' ? null : this.#openInput(stdinSpoolBytes);
+    this.#input = ends.input;
+    if (ends.input !== null) this.#openInput(ends.input, stdinSpoolBytes);
     try {
       this.#requestNumber = this.#channel.send('ExecRequest', request);
     } catch (error) {
@@ -159,7 +160,7 @@ export class Command {
         this.#onComplete(message.body);
         return;
       case 'StdinClosed':
-        this.stdin?.closedByCommand(
+        this.#input?.over(
           new HawserError('stdin_closed', stdinClosedText(message.body), { errno: message.body.errno }),
         );
         return;
@@ -191,7 +192,7 @@ export class Command {
     if (this.#state.at !== 'running') return;
     const exit: ExitResult = { ...record, code: record.code ?? null, signal: record.signal ?? null };
     this.#state = { ...this.#state, at: 'exited' };
-    this.stdin?.closedByCommand(new HawserError('stdin_closed', 'the command has ended'));
+    this.#input?.over(new HawserError('stdin_closed', 'the command has ended'));
     this.#exited.resolve(exit);
     for (const reply of this.#replies.values())
       reply.reject(new HawserError('session_ended', `session ${this.id} has ended`));
@@ -235,7 +236,7 @@ export class Command {
     this.#started.reject(error);
     this.#exited.reject(error);
     this.#closed.reject(error);
-    this.stdin?.destroy(error);
+    this.#input?.over(error);
     // A command that never ran wrote nothing: its outputs end; one that was lost ends in an error.
     for (const output of this.#outputs) {
       if (output.complete) continue;
@@ -268,10 +269,8 @@ export class Command {
     throw new HawserError('internal', 'the session has not started');
   }
 
-  #openInput(spoolBytesMax: number): InputStream {
-    const input = new InputStream();
+  #openInput(input: CommandInput, spoolBytesMax: number): void {
     input.attach(this.#channel.openSendStream('Stdin', spoolBytesMax, () => input.room()));
-    return input;
   }
 }
 

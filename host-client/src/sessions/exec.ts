@@ -3,6 +3,9 @@ import { pipeline } from 'node:stream/promises';
 import { HawserError } from '@hawser/protocol';
 import type { ExecOptions } from '../options.js';
 import type { Command, ExitResult } from './command.js';
+import type { CommandInput } from './command-input.js';
+import { InputBuffer } from './input-buffer.js';
+import { InputStream } from './input-stream.js';
 import { OutputBuffer } from './output-buffer.js';
 
 /** How a command ended, and what it wrote. */
@@ -32,15 +35,16 @@ export class Execution {
   #inputError: Error | undefined;
 
   /** @param start sends the request. */
-  constructor(options: ExecOptions, start: (outputs: OutputBuffer[]) => Command) {
+  constructor(options: ExecOptions, start: (input: CommandInput | null, outputs: OutputBuffer[]) => Command) {
     this.#options = options;
     this.#bytesMax = options.maxBufferBytes ?? defaultMaxBufferBytes;
     const onExcess = (): void => this.#kill();
     this.#stdout = new OutputBuffer(this.#bytesMax, onExcess);
     this.#stderr = new OutputBuffer(this.#bytesMax, onExcess);
     const terminal = options.tty !== undefined && options.tty !== false;
-    this.command = start(terminal ? [this.#stdout] : [this.#stdout, this.#stderr]);
-    this.#feed(options.input);
+    const input = inputOf(options.input);
+    this.command = start(input, terminal ? [this.#stdout] : [this.#stdout, this.#stderr]);
+    if (options.input instanceof Readable) this.#feed(options.input, input as InputStream);
   }
 
   /**
@@ -81,13 +85,7 @@ export class Execution {
     this.command.kill().catch(() => {});
   }
 
-  #feed(input: ExecOptions['input']): void {
-    const { stdin } = this.command;
-    if (stdin === null || input === undefined) return;
-    if (!(input instanceof Readable)) {
-      stdin.end(input);
-      return;
-    }
+  #feed(input: Readable, stdin: InputStream): void {
     // A command that does not read to the end is no error; a source that fails ends what it feeds.
     pipeline(input, stdin).catch((error: Error) => {
       if (error instanceof HawserError) return;
@@ -95,6 +93,12 @@ export class Execution {
       this.command.kill().catch(() => {});
     });
   }
+}
+
+function inputOf(input: ExecOptions['input']): CommandInput | null {
+  if (input === undefined) return null;
+  if (input instanceof Readable) return new InputStream();
+  return new InputBuffer(typeof input === 'string' ? Buffer.from(input) : input);
 }
 
 export function aborted(signal: AbortSignal): HawserError {

@@ -1,6 +1,7 @@
 import { Writable } from 'node:stream';
 import type { SendStream } from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
+import type { CommandInput } from './command-input.js';
 
 /**
  * A session's stdin as a Writable. A write is done when its bytes are in the spool, where they stay
@@ -8,7 +9,7 @@ import { HawserError } from '@hawser/protocol';
  *
  * When the command closes its end, `error` comes with code `stdin_closed`; the session goes on.
  */
-export class InputStream extends Writable {
+export class InputStream extends Writable implements CommandInput {
   #stream: SendStream | undefined;
   #waiting: { bytes: Uint8Array; done: (error?: Error | null) => void } | undefined;
 
@@ -22,7 +23,6 @@ export class InputStream extends Writable {
     this.#stream = stream;
   }
 
-  /** The spool has room again. */
   room(): void {
     const waiting = this.#waiting;
     if (waiting === undefined) return;
@@ -30,8 +30,7 @@ export class InputStream extends Writable {
     this.#put(waiting.bytes, waiting.done);
   }
 
-  /** The command reads no more. Bytes that it did not take are gone. */
-  closedByCommand(error: HawserError): void {
+  over(error: HawserError): void {
     if (!this.writableFinished) this.destroy(error);
   }
 

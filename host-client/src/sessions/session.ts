@@ -2,6 +2,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { TerminalSize } from '@hawser/protocol';
 import type { RlimitSettings, RlimitTable, SignalOptions } from '../options.js';
 import type { Command, ExitResult } from './command.js';
+import type { InputStream } from './input-stream.js';
 import type { OutputStream } from './output-stream.js';
 
 /**
@@ -23,9 +24,14 @@ export class Session implements AsyncDisposable {
   readonly #command: Command;
 
   /** @internal Made by `Agent.spawn`. */
-  constructor(command: Command, stdout: OutputStream, stderr: OutputStream | null) {
+  constructor(
+    command: Command,
+    stdin: InputStream | null,
+    stdout: OutputStream,
+    stderr: OutputStream | null,
+  ) {
     this.#command = command;
-    this.stdin = command.stdin;
+    this.stdin = stdin;
     this.stdout = stdout;
     this.stderr = stderr;
   }

@@ -1,0 +1,27 @@
+import type { SendStream } from '@hawser/protocol';
+import type { CommandInput } from './command-input.js';
+
+/** A command's whole stdin, known beforehand. It leaves together with the request, as far as credit goes. */
+export class InputBuffer implements CommandInput {
+  #rest: Uint8Array;
+  #stream: SendStream | undefined;
+
+  constructor(bytes: Uint8Array) {
+    this.#rest = bytes;
+  }
+
+  attach(stream: SendStream): void {
+    this.#stream = stream;
+    this.room();
+  }
+
+  room(): void {
+    const stream = this.#stream as SendStream;
+    this.#rest = this.#rest.subarray(stream.write(this.#rest));
+    if (this.#rest.length === 0) stream.end();
+  }
+
+  over(): void {
+    this.#rest = new Uint8Array(0);
+  }
+}
