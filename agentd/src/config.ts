@@ -169,7 +169,7 @@ function fromFile(path: string, readFile: (path: string) => string): Partial<Rec
     if (!(name in schema.entries))
       throw new HawserError('invalid_config', `${path}: ${name}: there is no such setting`);
   }
-  return parsed as Partial<Record<Key, unknown>>;
+  return parsed;
 }
 
 /** Flags and the kernel give text: numbers and booleans are made of it here. */
