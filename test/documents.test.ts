@@ -54,6 +54,13 @@ test('the packages, their sources and each other agree on the version', (t) => {
   t.end();
 });
 
+test("Node's flags for the agent are the same everywhere", (t) => {
+  const flags = (JSON.parse(read('agentd/node-flags.json')) as string[]).join(' ');
+  t.equal(read('agentd/bin/hawser-agentd.js').split('\n')[0], `#!/usr/bin/env -S node ${flags}`);
+  t.match(read('docs/howto/agentd.md'), `node ${flags} `);
+  t.end();
+});
+
 test('the flags that the documents mention exist', async (t) => {
   const hawser = (...args: string[]): Promise<string> =>
     run([join(root, 'host-client/bin/hawser.js'), ...args, '--help']);

@@ -1,5 +1,7 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --max-semi-space-size=1 --single-threaded
 import { createRequire } from 'node:module';
 
+// The flags above keep the agent's memory small (docs/performance.md); `node-flags.json` has them for
+// whoever starts Node directly, and a test compares the two.
 // `require` and not `import`: the ESM loader would scan the whole bundle for its exports first.
 createRequire(import.meta.url)('../dist/hawser-agentd.cjs');

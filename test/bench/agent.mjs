@@ -1,9 +1,12 @@
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { until } from './deadline.mjs';
 
 const program = fileURLToPath(new URL('../../agentd/dist/hawser-agentd.cjs', import.meta.url));
+/** Those of its own first line, bin/hawser-agentd.js. */
+const nodeFlags = createRequire(import.meta.url)('../../agentd/node-flags.json');
 
 /** More than the thousand idle sessions of the memory figures; everything else is as the agent has it by default. */
 const sessionsMax = '2000';
@@ -18,7 +21,7 @@ export class AgentProcess {
     this.owner = owner;
     const log = `${this.path}.log`;
     const logDescriptor = openSync(log, 'w');
-    const args = [...nodeArgs, program, '--listen', this.line, '--sessions-max', sessionsMax];
+    const args = [...nodeFlags, ...nodeArgs, program, '--listen', this.line, '--sessions-max', sessionsMax];
     this.child = owner.start(process.execPath, args, { stdio: ['ignore', 'ignore', logDescriptor] });
     closeSync(logDescriptor);
     this.child.once('exit', (code, signal) => {

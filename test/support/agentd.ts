@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,6 +10,7 @@ import { connect } from '@hawser/host-client';
 
 /** The agent as it is shipped: `npm run build` makes it, and `npm test` begins with that. */
 const program = fileURLToPath(new URL('../../agentd/dist/hawser-agentd.cjs', import.meta.url));
+const nodeFlags = createRequire(import.meta.url)('../../agentd/node-flags.json') as string[];
 
 export type LineUnderTest = 'unix' | 'pty';
 
@@ -36,10 +38,14 @@ export async function startAgent(options: StartOptions = {}): Promise<RunningAge
   const pty = options.line === 'pty' ? await openPtyPair(folder) : undefined;
   const socket = join(folder, 'agent.sock');
   const listen = pty === undefined ? `unix:${socket}` : `uart:${pty.agentEnd}`;
-  const child = spawn(process.execPath, [program, '--listen', listen, ...(options.args ?? [])], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    env: { PATH: process.env['PATH'] ?? '', ...options.env },
-  });
+  const child = spawn(
+    process.execPath,
+    [...nodeFlags, program, '--listen', listen, ...(options.args ?? [])],
+    {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { PATH: process.env['PATH'] ?? '', ...options.env },
+    },
+  );
   let log = '';
   const ready = new Promise<void>((resolve, reject) => {
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
@@ -86,7 +92,9 @@ async function openPtyPair(folder: string): Promise<PtyPair> {
   const agentEnd = join(folder, 'agent.tty');
   const hostEnd = join(folder, 'host.tty');
   const address = (path: string): string => `pty,raw,echo=0,link=${path}`;
-  const socat = spawn('socat', ['-d', '-d', address(agentEnd), address(hostEnd)], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const socat = spawn('socat', ['-d', '-d', address(agentEnd), address(hostEnd)], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
   await new Promise<void>((resolve, reject) => {
     let text = '';
     socat.stderr?.setEncoding('utf8').on('data', (chunk: string) => {

@@ -10,15 +10,17 @@ import { openExec } from './exec-line.js';
  * beside it, or taken from `HAWSER_AGENTD`.
  */
 export function openLocal(rest: string, context: OpenContext): Promise<Line> {
-  const program = [process.execPath, agentProgram(), '--listen', 'stdio:', '--log-level', 'warn'];
+  const program = [process.execPath, ...agentProgram(), '--listen', 'stdio:', '--log-level', 'warn'];
   return openExec(`exec ${program.map(quoted).join(' ')} ${rest}`, context);
 }
 
-function agentProgram(): string {
+/** Node's flags, and the program. */
+function agentProgram(): string[] {
   const given = process.env['HAWSER_AGENTD'];
-  if (given !== undefined && given !== '') return given;
+  if (given !== undefined && given !== '') return [given];
   try {
-    return createRequire(import.meta.url).resolve('@hawser/agentd/bin');
+    const require = createRequire(import.meta.url);
+    return [...(require('@hawser/agentd/node-flags') as string[]), require.resolve('@hawser/agentd/bin')];
   } catch (cause) {
     throw new HawserError(
       'missing_dependency',
