@@ -62,9 +62,10 @@ export class OutputPump {
         this.#over(bytes);
         return;
       }
-      this.#stream.spool.reserve(bytes);
-      this.#stream.write(drainBuffer.subarray(0, bytes));
-      if (first && bytes === drainBuffer.length) left += Math.max(0, native.available(this.#fd));
+      this.#stream.spool.push(drainBuffer.subarray(0, bytes));
+      this.#stream.produced();
+      // One byte more than there is: only a read that finds nothing tells that nobody writes any more.
+      if (first && bytes === drainBuffer.length) left += Math.max(0, native.available(this.#fd)) + 1;
       left -= bytes;
     }
   }
