@@ -31,16 +31,14 @@ export interface Line {
   readonly mayCorrupt: boolean;
   /** The largest payload that a data frame should have here, so that a message behind it waits little. */
   readonly dataBytesPreferred: number;
-  /** `write` is done with the bytes that it took when it returns; else they may be read until they are sent. */
-  readonly writesAtOnce: boolean;
   /** Starts reading. Called once, before any `write`. */
   start(handler: LineHandler): void;
   /**
    * Writes `head` and then `body`, without waiting.
    *
    * @returns how many bytes of the two together were taken, from 0 to all of them. Below all,
-   *   `LineHandler.writable` follows. Unless the line `writesAtOnce`, `body` must not change before
-   *   the peer has consumed it; `head` may be reused at once.
+   *   `LineHandler.writable` follows. The bytes taken may be read by the line until they are sent:
+   *   `body` must not change before the peer has consumed it, `head` may be reused at once.
    */
   write(head: Uint8Array, body?: Uint8Array): number;
   /** Stops or goes on with reading: back-pressure for a reader that is full. */

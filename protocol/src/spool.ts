@@ -1,20 +1,14 @@
 import { spoolBytesMin } from './limits.js';
 
-/** A connection, as its spools see it. */
-export interface SpoolOwner {
-  /** A frame that lies in `buffer` may not have been sent yet. */
-  sending(buffer: Uint8Array): boolean;
-}
-
 /**
- * The memory that all spools of one process share. Buffers come in powers of two and are used again,
+ * The memory that all spools of one process share. Buffers are used again,
  * but only by their owner (a connection): what was freed may still be on its way to the line, since it
  * is the peer who says what it has consumed, and no peer may get to see another's bytes.
  */
 export class SpoolBudget {
   readonly bytesMax: number;
   #bytes = 0;
-  readonly #free = new Map<SpoolOwner, Map<number, Uint8Array[]>>();
+  readonly #free = new Map<object, Map<number, Uint8Array[]>>();
   #freeBytes = 0;
   #promisedBytes = 0;
 
@@ -28,7 +22,7 @@ export class SpoolBudget {
   }
 
   /** @returns a buffer of `bytes`, or `undefined` when the budget does not hold it and it is not `urgent`. */
-  take(owner: SpoolOwner, bytes: number, urgent: boolean): Uint8Array | undefined {
+  take(owner: object, bytes: number, urgent: boolean): Uint8Array | undefined {
     const pooled = this.#free.get(owner)?.get(bytes)?.pop();
     if (pooled !== undefined) {
       this.#freeBytes -= bytes;
@@ -42,7 +36,7 @@ export class SpoolBudget {
   }
 
   /** @param reusable its bytes were all consumed, as far as the peer may be believed. */
-  giveBack(owner: SpoolOwner, buffer: Uint8Array, reusable: boolean): void {
+  giveBack(owner: object, buffer: Uint8Array, reusable: boolean): void {
     const bytes = buffer.length;
     this.#bytes -= bytes;
     if (
@@ -76,7 +70,7 @@ export class SpoolBudget {
   }
 
   /** The owner is gone: nothing is kept at hand for it. */
-  forget(owner: SpoolOwner): void {
+  forget(owner: object): void {
     for (const [bytes, list] of this.#free.get(owner) ?? []) this.#freeBytes -= bytes * list.length;
     this.#free.delete(owner);
   }
@@ -90,31 +84,47 @@ export class SpoolBudget {
 /** What the budget keeps at hand for the next spool, bytes. */
 const freeBytesMax = 8 * 1024 * 1024;
 
-const noBuffer = new Uint8Array(0);
+/**
+ * Sizes of a spool's pieces, bytes: the first is small, since most streams carry little; then they are
+ * larger, and large for a stream that has carried much. Few sizes, so that each is soon used again.
+ */
+const segmentBytes = { first: spoolBytesMin, usual: 64 * 1024, busy: 256 * 1024 } as const;
+
+/** From here on a stream is busy, bytes. */
+const busyAfterBytes = 1024 * 1024;
+
+interface Segment {
+  readonly buffer: Uint8Array;
+  /** Stream position of its first byte. */
+  from: number;
+}
+
+const noRoom = new Uint8Array(0);
 
 /**
- * One stream's bytes from the moment they are produced until the other side has consumed them: a
- * ring addressed by absolute stream positions, `start <= end`.
+ * One stream's bytes from the moment they are produced until the other side has consumed them,
+ * addressed by absolute stream positions, `start <= end`: a ring whose pieces are taken from the
+ * budget when they are needed and go back when they are consumed. Nothing is moved when it grows.
  *
- * It takes no memory while it is empty, starts small and grows fourfold up to `bytesMax` while the
- * budget allows. Views stay valid until their bytes are freed.
+ * Views stay valid until their bytes are freed.
  */
 export class Spool {
   readonly #budget: SpoolBudget;
-  readonly #owner: SpoolOwner;
+  readonly #owner: object;
   readonly #bytesMax: number;
-  #buffer: Uint8Array = noBuffer;
+  /** In order and without a gap; `#end` lies in the last one or at its end. */
+  readonly #segments: Segment[] = [];
   #start = 0;
   #end = 0;
 
   /**
    * @param owner whose memory it is: only spools of the same owner use it again.
-   * @param bytesMax the most that the ring holds (rounded up to a power of two); see `reserve` for the one exception.
+   * @param bytesMax the most that it holds; see `push` for the one exception.
    */
-  constructor(budget: SpoolBudget, owner: SpoolOwner, bytesMax: number) {
+  constructor(budget: SpoolBudget, owner: object, bytesMax: number) {
     this.#budget = budget;
     this.#owner = owner;
-    this.#bytesMax = powerOfTwo(Math.max(bytesMax, spoolBytesMin));
+    this.#bytesMax = bytesMax;
   }
 
   /** Position of the oldest byte that is still held. */
@@ -133,7 +143,7 @@ export class Spool {
 
   /** Memory held, bytes. */
   get memoryBytes(): number {
-    return this.#buffer.length;
+    return this.#segments.reduce((sum, { buffer }) => sum + buffer.length, 0);
   }
 
   /**
@@ -141,25 +151,71 @@ export class Spool {
    * changes with `free`.
    */
   room(): Uint8Array {
-    const used = this.bytes;
-    if (used === this.#buffer.length && !this.#growUnlessFull()) return noBuffer;
-    const at = this.#index(this.#end);
-    const until = used > 0 && this.#index(this.#start) > at ? this.#index(this.#start) : this.#buffer.length;
-    return this.#buffer.subarray(at, until);
+    const allowed = this.#bytesMax - this.bytes;
+    if (allowed <= 0) return noRoom;
+    const room = this.#roomLeft() ?? this.#addSegment(false) ?? noRoom;
+    return room.length > allowed ? room.subarray(0, allowed) : room;
   }
 
   /** The first `bytes` of `room()` were filled. */
   commit(bytes: number): void {
     this.#end += bytes;
-    // A producer that fills all it is offered wants more: the next read is then larger.
-    if (this.bytes === this.#buffer.length) this.#growUnlessFull();
   }
 
   /** Copies in what there is room for. @returns the number of bytes taken. */
   write(bytes: Uint8Array): number {
+    return this.#copy(bytes, () => this.room());
+  }
+
+  /**
+   * Copies in all of it, beyond `bytesMax` and the budget if need be: for what has to be taken, since
+   * credit was given for it or its writer is dead.
+   */
+  push(bytes: Uint8Array): void {
+    this.#copy(bytes, () => this.#roomLeft() ?? (this.#addSegment(true) as Uint8Array));
+  }
+
+  /** At most `bytes` from position `from` on, as far as they lie in one piece. */
+  view(from: number, bytes: number): Uint8Array {
+    for (const segment of this.#segments) {
+      const at = from - segment.from;
+      if (at >= segment.buffer.length) continue;
+      return segment.buffer.subarray(at, Math.min(at + bytes, this.#end - segment.from));
+    }
+    return noRoom;
+  }
+
+  /** Everything before position `until` was consumed and is not asked for again. */
+  free(until: number): void {
+    if (until <= this.#start) return;
+    this.#start = Math.min(until, this.#end);
+    while (this.#segments.length > 0) {
+      const [oldest] = this.#segments as [Segment];
+      if (
+        this.#start === this.#end &&
+        oldest.buffer.length === segmentBytes.first &&
+        this.#segments.length === 1
+      ) {
+        // An idle stream keeps its small piece, all of it.
+        oldest.from = this.#end;
+        return;
+      }
+      if (this.#start < this.#end && this.#start < oldest.from + oldest.buffer.length) return;
+      this.#segments.shift();
+      this.#budget.giveBack(this.#owner, oldest.buffer, true);
+    }
+  }
+
+  /** Nothing of it is needed any more. Frames of it may still be on their way. */
+  close(): void {
+    this.#start = this.#end;
+    for (const { buffer } of this.#segments.splice(0)) this.#budget.giveBack(this.#owner, buffer, false);
+  }
+
+  #copy(bytes: Uint8Array, nextRoom: () => Uint8Array): number {
     let taken = 0;
     while (taken < bytes.length) {
-      const room = this.room();
+      const room = nextRoom();
       if (room.length === 0) break;
       const part = bytes.subarray(taken, taken + room.length);
       room.set(part);
@@ -169,75 +225,34 @@ export class Spool {
     return taken;
   }
 
-  /**
-   * Makes room for `bytes` more, beyond `bytesMax` and the budget if need be: for the one last read
-   * of a pipe whose writer is dead, at most one pipe's capacity.
-   */
-  reserve(bytes: number): void {
-    if (this.#buffer.length - this.bytes < bytes) this.#grow(powerOfTwo(this.bytes + bytes), true);
+  /** What the newest piece has left. */
+  #roomLeft(): Uint8Array | undefined {
+    const newest = this.#segments.at(-1);
+    if (newest === undefined) return undefined;
+    const at = this.#end - newest.from;
+    return at < newest.buffer.length ? newest.buffer.subarray(at) : undefined;
   }
 
-  /** At most `bytes` from position `from` on, as far as they lie in one piece. */
-  view(from: number, bytes: number): Uint8Array {
-    const at = this.#index(from);
-    const length = Math.min(bytes, this.#end - from, this.#buffer.length - at);
-    return this.#buffer.subarray(at, at + length);
-  }
-
-  /** Everything before position `until` was consumed and is not asked for again. */
-  free(until: number): void {
-    if (until <= this.#start) return;
-    this.#start = Math.min(until, this.#end);
-    if (this.#start === this.#end) this.#rest();
-  }
-
-  /** Nothing of it is needed any more. Frames of it may still be on their way. */
-  close(): void {
-    this.#start = this.#end;
-    this.#release(false);
-  }
-
-  /** An empty ring that had grown goes back to the budget; a small one stays while its stream lives. */
-  #rest(): void {
-    if (this.#buffer.length > spoolRestBytes) this.#release(true);
-  }
-
-  #release(reusable: boolean): void {
-    if (this.#buffer.length > 0) this.#budget.giveBack(this.#owner, this.#buffer, reusable);
-    this.#buffer = noBuffer;
-  }
-
-  #index(position: number): number {
-    // Lengths are powers of two; positions pass 2^32, where bit operators would not do.
-    return position % this.#buffer.length;
-  }
-
-  #growUnlessFull(): boolean {
-    const bytes = this.#buffer.length;
-    if (bytes >= this.#bytesMax) return false;
-    const wanted = Math.min(Math.max(bytes * 4, spoolBytesMin), this.#bytesMax);
-    return this.#grow(wanted, false) || (wanted > bytes * 2 && bytes > 0 && this.#grow(bytes * 2, false));
-  }
-
-  #grow(bytes: number, urgent: boolean): boolean {
-    const next = this.#budget.take(this.#owner, bytes, urgent || bytes <= spoolBytesMin);
-    if (next === undefined) return false;
-    const old = this.#buffer;
-    for (let from = this.#start; from < this.#end; ) {
-      const part = this.view(from, this.#end - from);
-      next.set(part.subarray(0, next.length - (from % next.length)), from % next.length);
-      from += Math.min(part.length, next.length - (from % next.length));
+  /** @returns its room, or `undefined` where `bytesMax` or the budget has none. */
+  #addSegment(urgent: boolean): Uint8Array | undefined {
+    const sizes = this.#sizes();
+    for (const bytes of sizes) {
+      // The last bit below the limit is not worth small pieces where large ones are usual.
+      if (!urgent && sizes.length > 1 && this.bytes + bytes > this.#bytesMax) return undefined;
+      const least = bytes === segmentBytes.first && this.#segments.length === 0;
+      const buffer = this.#budget.take(this.#owner, bytes, urgent || least);
+      if (buffer === undefined) continue;
+      this.#segments.push({ buffer, from: this.#end });
+      return buffer;
     }
-    this.#buffer = next;
-    // What is still being sent from the old one is left to the collector.
-    if (old.length > 0) this.#budget.giveBack(this.#owner, old, !this.#owner.sending(old));
-    return true;
+    return undefined;
   }
-}
 
-/** A ring of at most this size is kept when it runs empty. */
-const spoolRestBytes = 64 * 1024;
-
-function powerOfTwo(bytes: number): number {
-  return 2 ** Math.ceil(Math.log2(bytes));
+  /** Of the next piece, the best first. */
+  #sizes(): readonly number[] {
+    const { first, usual, busy } = segmentBytes;
+    if (this.#end === 0 || this.#bytesMax < 4 * usual) return [first];
+    const large = this.#end >= busyAfterBytes && this.#bytesMax >= 4 * busy;
+    return large && this.bytes + busy <= this.#bytesMax ? [busy, usual, first] : [usual, first];
+  }
 }

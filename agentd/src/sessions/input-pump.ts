@@ -3,7 +3,6 @@ import { EAGAIN, EINTR, errnoName } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 import type { Poller, Watch } from '../processes/poller.js';
 import { POLL_OUT } from '../processes/poller.js';
-import { BusyPipe } from './busy-pipe.js';
 
 export interface InputPumpOptions {
   readonly poller: Poller;
@@ -22,10 +21,12 @@ export interface InputPumpOptions {
   onBroken(bytes: number, errno: string): void;
 }
 
+/** A pipe that has carried so much is made so large, bytes. */
+const busyBytes = 256 * 1024;
+
 /** Writes a session's stdin to the child, as the child takes it. */
 export class InputPump implements StreamSink {
   readonly #options: InputPumpOptions;
-  readonly #pipe: BusyPipe;
   #watch: Watch | undefined;
   #stream: ReceiveStream | undefined;
   #lastByte: number | undefined;
@@ -39,7 +40,6 @@ export class InputPump implements StreamSink {
 
   constructor(options: InputPumpOptions) {
     this.#options = options;
-    this.#pipe = new BusyPipe(options.fd);
   }
 
   /** The stream that feeds this; it gets its credit from here. */
@@ -61,8 +61,7 @@ export class InputPump implements StreamSink {
       if (this.#broken) this.#stream?.consume(bytes.length - taken);
     }
     if (taken < bytes.length && !this.#broken) {
-      spool.reserve(bytes.length - taken);
-      spool.write(bytes.subarray(taken));
+      spool.push(bytes.subarray(taken));
       this.#awaitRoom();
     }
     return true;
@@ -119,8 +118,7 @@ export class InputPump implements StreamSink {
   #write(bytes: Uint8Array): number {
     const result = native.write2(this.#options.fd, bytes, 0, bytes.length, null, 0, 0);
     if (result >= 0) {
-      this.#written += result;
-      this.#pipe.carried(result);
+      this.#carried(result);
       this.#stream?.consume(result);
       return result;
     }
@@ -128,6 +126,17 @@ export class InputPump implements StreamSink {
     this.stop();
     this.#options.onBroken(this.#written, errnoName(result));
     return 0;
+  }
+
+  /**
+   * A pipe that has carried much is made larger: fewer turns of two processes for the same bytes. An
+   * unprivileged agent may be refused (pipe(7)), and a terminal is: then it stays as it is. An output's
+   * pipe is left alone: what it holds when its leader dies is taken beyond every limit.
+   */
+  #carried(bytes: number): void {
+    const before = this.#written;
+    this.#written += bytes;
+    if (before < busyBytes && this.#written >= busyBytes) native.pipeCapacity(this.#options.fd, busyBytes);
   }
 
   /** The child has taken everything: it may be sent more at once, while the agent's memory allows. */

@@ -3,7 +3,6 @@ import { EAGAIN, EINTR } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 import type { Poller, Watch } from '../processes/poller.js';
 import { POLL_IN } from '../processes/poller.js';
-import { BusyPipe } from './busy-pipe.js';
 
 /** What one wake-up may read before others have their turn, bytes. */
 const turnBytes = 256 * 1024;
@@ -21,7 +20,6 @@ const drainBuffer = Buffer.allocUnsafeSlow(64 * 1024);
  */
 export class OutputPump {
   readonly #fd: number;
-  readonly #pipe: BusyPipe;
   readonly #ownsFd: boolean;
   readonly #stream: SendStream;
   readonly #watch: Watch;
@@ -31,7 +29,6 @@ export class OutputPump {
   /** @param onEnd nobody holds the other end any more, and everything was read. */
   constructor(poller: Poller, source: { fd: number; owned: boolean }, stream: SendStream, onEnd: () => void) {
     this.#fd = source.fd;
-    this.#pipe = new BusyPipe(source.fd);
     this.#ownsFd = source.owned;
     this.#stream = stream;
     this.#onEnd = onEnd;
@@ -103,7 +100,6 @@ export class OutputPump {
     }
     this.#stream.spool.commit(bytes);
     this.#stream.produced();
-    this.#pipe.carried(bytes);
     return bytes;
   }
 

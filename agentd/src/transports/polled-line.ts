@@ -30,7 +30,6 @@ const shortReadBytes = 2048;
 
 /** A line over raw descriptors. Bytes go straight between the kernel and the handler's memory. */
 export class PolledLine implements Line {
-  readonly writesAtOnce = true;
   readonly kind: LineKind;
   readonly name: string;
   readonly mayCorrupt: boolean;

@@ -37,7 +37,6 @@ type State =
  * The streams are the line's from construction on, and destroyed with it.
  */
 export class DuplexLine implements Line {
-  readonly writesAtOnce = false;
   readonly kind: LineKind;
   readonly name: string;
   readonly mayCorrupt: boolean;

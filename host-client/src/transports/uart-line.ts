@@ -89,7 +89,6 @@ export class UartLine implements Line {
   readonly kind = 'uart';
   readonly name: string;
   readonly mayCorrupt = true;
-  readonly writesAtOnce = false;
   readonly dataBytesPreferred: number;
   readonly #port: SerialPortHandle;
   readonly #fd: number;

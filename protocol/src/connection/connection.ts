@@ -309,11 +309,6 @@ export class Connection implements PortClient {
   }
 
   /** @internal */
-  sending(buffer: Uint8Array): boolean {
-    return this.#state.at === 'open' && this.#state.port.sending(buffer);
-  }
-
-  /** @internal */
   releaseChannel(channel: Channel): void {
     this.#channels.delete(channel.number);
   }

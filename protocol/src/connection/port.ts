@@ -137,11 +137,6 @@ export class Port {
     this.#turns = this.#turns.filter((other) => other !== client);
   }
 
-  /** A frame that lies in `buffer` was handed to the line and may not be on its way yet. */
-  sending(buffer: Uint8Array): boolean {
-    return !this.line.writesAtOnce || this.#restBody?.buffer === buffer.buffer;
-  }
-
   /** Sends a frame that belongs to no connection. Always CHECKED: nothing is agreed yet. */
   sendGreeting(type: number, lane: number, payload: Uint8Array): void {
     this.sendUnasked(encodeFrame({ type, lane, flags: frameFlags.CHECKED, payload }));

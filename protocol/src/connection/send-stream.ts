@@ -93,7 +93,7 @@ export class SendStream {
    */
   starved(): void {
     if (this.#state !== 'producing' || this.spool.bytes === 0) return;
-    if (this.spool.memoryBytes >= this.#window / 2) return;
+    if (this.spool.bytes >= this.#window / 2) return;
     this.#asking = true;
     this.produced();
   }

@@ -11,7 +11,6 @@ const owner = {
   checked: false,
   dataBytesMax: 1000,
   streamReady: (): void => {},
-  sending: () => false,
 };
 
 function sendStream(window: number, onRoom: () => void = () => {}): SendStream {

@@ -9,7 +9,6 @@ export class TestLine implements Line {
   readonly kind: LineKind = 'duplex';
   readonly name: string;
   readonly mayCorrupt: boolean;
-  readonly writesAtOnce = true;
   readonly dataBytesPreferred: number;
   /** How many of so many bytes a write takes. */
   takes: (bytes: number) => number = (bytes) => bytes;
