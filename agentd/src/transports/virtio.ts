@@ -38,7 +38,8 @@ type State =
  * The port is held open all the time: what the host writes while the guest has it closed is lost
  * when the host leaves. While the host is away poll says HUP without end and a read gives 0; when
  * it is back the same descriptor goes on. Each presence of the host is a line of its own, since its
- * bytes start anew.
+ * bytes start anew. A host that is followed by the next within milliseconds is not always noticed,
+ * as nothing in the port's state tells afterwards: then the next one's Hello takes the lane over.
  */
 export class VirtioTransport implements Transport {
   readonly name: string;
