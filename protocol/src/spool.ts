@@ -29,7 +29,7 @@ export class SpoolBudget {
       this.#bytes += bytes;
       return pooled;
     }
-    if (this.#bytes + this.#freeBytes + bytes > this.bytesMax) this.#forgetFree();
+    this.#evict(this.#bytes + this.#freeBytes + bytes - this.bytesMax);
     if (this.#bytes + bytes > this.bytesMax && !urgent) return undefined;
     this.#bytes += bytes;
     return Buffer.allocUnsafeSlow(bytes);
@@ -75,9 +75,17 @@ export class SpoolBudget {
     this.#free.delete(owner);
   }
 
-  #forgetFree(): void {
-    this.#free.clear();
-    this.#freeBytes = 0;
+  /** Lets go of what is at hand, as far as `bytes` have to be had. */
+  #evict(bytes: number): void {
+    for (let left = bytes; left > 0 && this.#freeBytes > 0; ) {
+      for (const lists of this.#free.values()) {
+        for (const [size, list] of lists) {
+          if (left <= 0 || list.pop() === undefined) continue;
+          this.#freeBytes -= size;
+          left -= size;
+        }
+      }
+    }
   }
 }
 
@@ -85,13 +93,10 @@ export class SpoolBudget {
 const freeBytesMax = 8 * 1024 * 1024;
 
 /**
- * Sizes of a spool's pieces, bytes: the first is small, since most streams carry little; then they are
- * larger, and large for a stream that has carried much. Few sizes, so that each is soon used again.
+ * Sizes of a spool's pieces, bytes: the first is small, since most streams carry little. Only two, so
+ * that what one stream gives back is what another takes.
  */
-const segmentBytes = { first: spoolBytesMin, usual: 64 * 1024, busy: 256 * 1024 } as const;
-
-/** From here on a stream is busy, bytes. */
-const busyAfterBytes = 1024 * 1024;
+const segmentBytes = { first: spoolBytesMin, usual: 64 * 1024 } as const;
 
 interface Segment {
   readonly buffer: Uint8Array;
@@ -250,9 +255,7 @@ export class Spool {
 
   /** Of the next piece, the best first. */
   #sizes(): readonly number[] {
-    const { first, usual, busy } = segmentBytes;
-    if (this.#end === 0 || this.#bytesMax < 4 * usual) return [first];
-    const large = this.#end >= busyAfterBytes && this.#bytesMax >= 4 * busy;
-    return large && this.bytes + busy <= this.#bytesMax ? [busy, usual, first] : [usual, first];
+    const { first, usual } = segmentBytes;
+    return this.#end === 0 || this.#bytesMax < 4 * usual ? [first] : [usual, first];
   }
 }
