@@ -16,6 +16,9 @@ import type { Log } from './log.js';
 /** Size of a line's read buffer, bytes: what one read takes at most. */
 const readBufferBytes = 128 * 1024;
 
+/** Skipped bytes are logged so often at most, ms. */
+const skipLogIntervalMs = 1_000;
+
 export interface AgentLineOptions {
   readonly identity: AgentIdentity;
   readonly limits: Limits;
@@ -36,6 +39,9 @@ export class AgentLine {
   readonly #port: Port;
   readonly #greeting: AgentGreeting;
   readonly #connections = new Map<number, Connection>();
+  /** Not yet logged. */
+  #skippedBytes = 0;
+  #cancelSkipLog: (() => void) | undefined;
 
   constructor(line: Line, options: AgentLineOptions) {
     this.#options = options;
@@ -44,8 +50,7 @@ export class AgentLine {
     const { log } = options;
     this.#port = new Port(line, options.limits, readBufferBytes, {
       greeting: (frame) => this.#greeting.frame(frame),
-      skipped: (bytes, reason) =>
-        log.warn({ line: line.name, bytes, reason }, 'skipped bytes that are no frame'),
+      skipped: (bytes, reason) => this.#skipped(bytes, reason),
       closed: (error) => this.#closed(error),
     });
     this.#greeting = new AgentGreeting(this.#port, {
@@ -61,6 +66,23 @@ export class AgentLine {
 
   get counters(): Readonly<PortCounters> {
     return this.#port.counters;
+  }
+
+  /** The first at once, then their sum: a serial port gives a few bytes at a time, and its log may be one too. */
+  #skipped(bytes: number, reason: string): void {
+    this.#skippedBytes += bytes;
+    if (this.#cancelSkipLog !== undefined) return;
+    this.#logSkipped(reason);
+    this.#cancelSkipLog = this.#options.clock.after(skipLogIntervalMs, () => {
+      this.#cancelSkipLog = undefined;
+      if (this.#skippedBytes > 0) this.#skipped(0, reason);
+    });
+  }
+
+  #logSkipped(reason: string): void {
+    const bytes = this.#skippedBytes;
+    this.#skippedBytes = 0;
+    this.#options.log.warn({ line: this.name, bytes, reason }, 'skipped bytes that are no frame');
   }
 
   start(): void {
@@ -119,6 +141,7 @@ export class AgentLine {
   }
 
   #closed(error: HawserError | undefined): void {
+    this.#cancelSkipLog?.();
     this.#options.log.debug({ line: this.name, reason: error?.message }, 'the line was closed');
     this.#options.closed(this);
   }

@@ -85,9 +85,9 @@ export class Agent {
         await transport.start(
           (line) => this.#opened(new AgentLine(line, this.#lineOptions(onUseless))),
           (error) =>
-            this.#log.error(
+            this.#log.warn(
               { transport: spec, code: error.code, reason: error.message },
-              'a transport failed',
+              'trouble on a transport',
             ),
         );
         this.#log.info({ transport: transport.name }, 'listening');

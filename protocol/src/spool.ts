@@ -21,6 +21,11 @@ export class SpoolBudget {
     return this.#bytes;
   }
 
+  /** Memory at hand for the next spool, bytes. */
+  get freeBytes(): number {
+    return this.#freeBytes;
+  }
+
   /** @returns a buffer of `bytes`, or `undefined` when the budget does not hold it and it is not `urgent`. */
   take(owner: object, bytes: number, urgent: boolean): Uint8Array | undefined {
     const pooled = this.#free.get(owner)?.get(bytes)?.pop();
@@ -39,18 +44,15 @@ export class SpoolBudget {
   giveBack(owner: object, buffer: Uint8Array, reusable: boolean): void {
     const bytes = buffer.length;
     this.#bytes -= bytes;
-    if (
-      !reusable ||
-      this.#bytes + this.#freeBytes + bytes > this.bytesMax ||
-      this.#freeBytes + bytes > freeBytesMax
-    )
-      return;
+    if (!reusable || this.#bytes + this.#freeBytes + bytes > this.bytesMax) return;
     let lists = this.#free.get(owner);
     if (lists === undefined) this.#free.set(owner, (lists = new Map<number, Uint8Array[]>()));
     const list = lists.get(bytes);
     if (list === undefined) lists.set(bytes, [buffer]);
     else list.push(buffer);
     this.#freeBytes += bytes;
+    // The load is over: what it needed is not kept.
+    if (this.#bytes < restBytes) this.#evict(this.#freeBytes - restBytes);
   }
 
   /**
@@ -89,8 +91,8 @@ export class SpoolBudget {
   }
 }
 
-/** What the budget keeps at hand for the next spool, bytes. */
-const freeBytesMax = 8 * 1024 * 1024;
+/** With less than that in use, no more than that is kept at hand, bytes. */
+const restBytes = 1024 * 1024;
 
 /**
  * Sizes of a spool's pieces, bytes: the first is small, since most streams carry little. Only two, so

@@ -41,8 +41,7 @@ export class HostGreeting {
   #intervalMs: number;
   #cancelTimer: (() => void) | undefined;
   #state: 'greeting' | 'done' = 'greeting';
-  /** Bytes of zeros before the next repeated Hello. */
-  #fillerBytes: number;
+  #fillersSent = 0;
   #hellosSent = 0;
   /** Hellos that came back, or came of another host. */
   #hellosSeen = 0;
@@ -52,7 +51,6 @@ export class HostGreeting {
     this.#options = options;
     this.#startedAt = options.clock.now();
     this.#intervalMs = options.limits.helloIntervalMs;
-    this.#fillerBytes = port.line.dataBytesPreferred;
     this.#sayHello();
     this.#sayHelloLater();
   }
@@ -122,8 +120,11 @@ export class HostGreeting {
     const { line } = this.#port;
     // Behind a socket there may be a serial port, too, as QEMU has it: silence tells.
     if (!line.mayCorrupt && this.#hellosSent < hellosOnSoundLine) return;
-    this.#port.sendUnasked(new Uint8Array(this.#fillerBytes));
-    this.#fillerBytes = Math.min(this.#fillerBytes * 2, line.dataBytesPreferred * fillerFramesMax);
+    const step = this.#fillersSent++;
+    // Where nobody was ever heard, nothing may be there yet: what is sent to a guest that boots it has to
+    // read first, and a serial port is slow.
+    if (step >= fillersUnheard && this.#port.counters.bytesIn === 0) return;
+    this.#port.sendUnasked(new Uint8Array(fillerBytes[Math.min(step, fillerBytes.length - 1)] as number));
   }
 
   #decoded<N extends 'Welcome' | 'Reject'>(name: N, frame: Frame, then: (body: Payload<N>) => void): void {
@@ -189,6 +190,11 @@ export class HostGreeting {
 }
 
 /** On a line that loses nothing, so many Hellos go unanswered before there is filler. */
-const hellosOnSoundLine = 3;
-/** The filler before a repeated Hello grows up to the length of so many data frames. */
-const fillerFramesMax = 16;
+const hellosOnSoundLine = 2;
+/**
+ * Zeros before a repeated Hello, bytes: at first more than a data frame to a serial port, then more than
+ * one to a virtio-serial port, then more than one to anybody, and a large message.
+ */
+const fillerBytes = [6 * 1024, 40 * 1024, 160 * 1024, 640 * 1024, 1024 * 1024] as const;
+/** As long as nothing was ever heard, only so many of these. */
+const fillersUnheard = 2;
