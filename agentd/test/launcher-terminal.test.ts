@@ -52,20 +52,22 @@ function start(terminal: PseudoTerminal, command: string, changes: Partial<Launc
     settled = resolve;
   });
   const child = launcher.launch(request(terminal, command, changes), (failure) => {
-    terminal.releaseSlave();
     settled(failure);
   });
-  const output = new Promise<string>((resolve) => {
-    const part = Buffer.alloc(4096);
-    const watch = poller.watch(terminal.masterFd, POLL_IN, () => {
-      const count = native.read(terminal.masterFd, part, 0, part.length);
-      if (count > 0) text += part.toString('latin1', 0, count);
-      if (count > 0 || count === -EAGAIN) return;
-      t.equal(count, -EIO, 'the terminal hung up');
-      watch.stop();
-      resolve(text);
+  // Nobody has the other side open before the command has.
+  const output = outcome.then(() => readToHangup());
+  const readToHangup = (): Promise<string> =>
+    new Promise((resolve) => {
+      const part = Buffer.alloc(4096);
+      const watch = poller.watch(terminal.masterFd, POLL_IN, () => {
+        const count = native.read(terminal.masterFd, part, 0, part.length);
+        if (count > 0) text += part.toString('latin1', 0, count);
+        if (count > 0 || count === -EAGAIN) return;
+        t.equal(count, -EIO, 'the terminal hung up');
+        watch.stop();
+        resolve(text);
+      });
     });
-  });
   const wait = new Promise<WaitResult>((resolve) => {
     const watch = poller.watch(child.pidfd, POLL_IN, () => {
       child.settle();

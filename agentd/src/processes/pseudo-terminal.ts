@@ -51,12 +51,10 @@ export class PseudoTerminal {
   readonly masterFd: number;
   /** e.g. `/dev/pts/3`, for the launcher, whose child opens it. */
   readonly slavePath: string;
-  #slaveFd: number;
   #inputFd = -1;
 
-  private constructor(masterFd: number, slaveFd: number, slavePath: string) {
+  private constructor(masterFd: number, slavePath: string) {
     this.masterFd = masterFd;
-    this.#slaveFd = slaveFd;
     this.slavePath = slavePath;
   }
 
@@ -72,10 +70,12 @@ export class PseudoTerminal {
   /** The size is there before any program can ask for it. */
   static open(size: WindowSize): PseudoTerminal {
     const { master, slave, pty } = openPair(size);
-    const terminal = new PseudoTerminal(master, slave, pty);
+    // Not kept until the child has opened its own: a launch beside it would copy it, hold it for a
+    // moment, and so put off the end of this terminal's output. The master is not read before then.
+    native.close(slave);
+    const terminal = new PseudoTerminal(master, pty);
     try {
       check('fcntl', native.setCloexec(master), pty);
-      check('fcntl', native.setCloexec(slave), pty);
       check('fcntl', native.setNonblock(master), pty);
       // The binding knows nothing of pixels.
       terminal.resize(size);
@@ -116,20 +116,8 @@ export class PseudoTerminal {
     return Uint8Array.from(lastByte === undefined || lastByte === newline ? [veof] : [veof, veof]);
   }
 
-  /**
-   * Lets go of the slave, once the launch is known to have succeeded or failed. A master whose
-   * slave nobody has open reports a hang-up, so until the child has opened it we keep ours.
-   * Idempotent.
-   */
-  releaseSlave(): void {
-    if (this.#slaveFd < 0) return;
-    native.close(this.#slaveFd);
-    this.#slaveFd = -1;
-  }
-
-  /** Closes both ends: whoever is still in the terminal gets SIGHUP. Once only: the number may recur. */
+  /** Whoever is still in the terminal gets SIGHUP. Once only: the number may recur. */
   close(): void {
-    this.releaseSlave();
     if (this.#inputFd >= 0) native.close(this.#inputFd);
     native.close(this.masterFd);
   }

@@ -223,7 +223,6 @@ export class ExecSession implements ChannelHandler {
 
   #launched(failure: LaunchFailure | null): void {
     if (this.#state.at !== 'starting') return; // it was given up before
-    this.#terminal?.releaseSlave();
     if (failure !== null) return this.#failed(failure);
     if (this.#kill !== undefined) return this.#failed(cancelled(this.#kill));
     const startedAtUs = Date.now() * 1000;
