@@ -91,17 +91,6 @@ HAWSER_API int32_t hawser_terminal_eof(int32_t fd) {
   return settings.c_lflag & ICANON ? settings.c_cc[VEOF] : -EINVAL;
 }
 
-/* Raw bytes both ways, no echo, modem lines ignored. */
-HAWSER_API int32_t hawser_make_raw(int32_t fd) {
-  struct termios settings;
-  if (tcgetattr(fd, &settings) < 0) return -errno;
-  cfmakeraw(&settings);
-  settings.c_cflag |= CLOCAL | CREAD;
-  settings.c_cc[VMIN] = 1;
-  settings.c_cc[VTIME] = 0;
-  return result_of(tcsetattr(fd, TCSANOW, &settings));
-}
-
 /* `out`: columns, rows, and both in pixels. */
 HAWSER_API int32_t hawser_window_size(int32_t fd, uint16_t *out) {
   struct winsize size;

@@ -62,7 +62,6 @@ HAWSER_API int32_t hawser_reap(int32_t pid) {
   return info.si_pid == pid;
 }
 
-HAWSER_API int32_t hawser_pidfd_open(int32_t pid) { return (int32_t)RAW2(SYS_pidfd_open, pid, 0); }
 
 HAWSER_API int32_t hawser_signal_pidfd(int32_t pidfd, int32_t signal) {
   return (int32_t)RAW4(SYS_pidfd_send_signal, pidfd, signal, 0, 0);

@@ -98,26 +98,6 @@ HAWSER_API int32_t hawser_listen_vsock(uint32_t port) {
 }
 
 /*
- * Begins to connect: the descriptor comes at once, and is writable when the attempt is over;
- * hawser_socket_error then says how it went.
- */
-HAWSER_API int32_t hawser_connect_vsock(uint32_t cid, uint32_t port) {
-  struct vsock_address address = {.family = AF_VSOCK, .port = port, .cid = cid};
-  int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) return -errno;
-  if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) return closing(fd, errno);
-  return fd;
-}
-
-/* The pending error of a socket as a negative errno, 0 where there is none (SO_ERROR). */
-HAWSER_API int32_t hawser_socket_error(int32_t fd) {
-  int error = 0;
-  socklen_t bytes = sizeof error;
-  if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &bytes) < 0) return -errno;
-  return -error;
-}
-
-/*
  * Accepts one connection, non-blocking and close-on-exec. `peer`: the address family, then
  * cid and port for vsock; uid, gid and pid for Unix sockets (SO_PEERCRED).
  */

@@ -92,7 +92,7 @@ export class AgentLine {
 
   /** Says goodbye on every lane, and closes the line when that was sent. */
   close(reason: HawserError): void {
-    for (const connection of [...this.#connections.values()]) connection.close(reason);
+    for (const connection of this.#connections.values()) connection.close(reason);
     this.#port.closeAfterFlush();
   }
 

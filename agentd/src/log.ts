@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import type { Logger } from 'pino';
+import type * as Pino from 'pino';
 
 export const logLevels = ['silent', 'error', 'warn', 'info', 'debug'] as const;
 export type LogLevel = (typeof logLevels)[number];
@@ -24,10 +24,10 @@ const patienceMs = 100;
 export function openLog(level: LogLevel): Log {
   const threshold = logLevels.indexOf(level);
   let waiting: [RecordLevel, object, string][] = [];
-  let logger: Logger | undefined;
+  let logger: Pino.Logger | undefined;
   const load = (): void => {
     if (logger !== undefined) return;
-    const pino = createRequire(import.meta.url)('pino') as typeof import('pino');
+    const pino = createRequire(import.meta.url)('pino') as typeof Pino;
     logger = pino.pino({ level, base: { pid: process.pid } }, pino.destination({ fd: 2, sync: true }));
     for (const [at, fields, message] of waiting) logger[at](fields, message);
     waiting = [];

@@ -32,7 +32,7 @@ import { Session } from './sessions/session.js';
 import { hostVersion } from './version.js';
 
 /** What the agent said of itself when it was greeted. */
-export type AgentWelcome = Omit<Payload<'Welcome'>, 'connectionKey'>;
+export type AgentWelcome = Payload<'Welcome'>;
 /** What the agent says of itself now. */
 export type AgentInfo = Omit<Payload<'InfoReply'>, 're'>;
 
@@ -118,7 +118,7 @@ export class Agent implements AsyncDisposable {
         checked: options.checked ?? false,
         wallClockUs: () => Date.now() * 1000,
         failed: fail,
-        welcomed: (agreement, { connectionKey: _, ...welcome }) => {
+        welcomed: (agreement, welcome) => {
           options.signal?.removeEventListener('abort', onAbort);
           const connection = new ProtocolConnection(port, {
             lane: 0,

@@ -80,8 +80,6 @@ export const nextZombie = library.func('int32_t hawser_next_zombie()') as () => 
 /** 1: reaped. 0: still running. */
 export const reap = library.func('int32_t hawser_reap(int32_t pid)') as (pid: number) => number;
 
-export const pidfdOpen = library.func('int32_t hawser_pidfd_open(int32_t pid)') as (pid: number) => number;
-
 export const signalPidfd = library.func('int32_t hawser_signal_pidfd(int32_t pidfd, int32_t signal)') as (
   pidfd: number,
   signal: number,
@@ -160,8 +158,6 @@ export const foregroundGroup = library.func('int32_t hawser_foreground_group(int
 /** The character that ends input, 0 where it is disabled, -EINVAL outside canonical mode. */
 export const terminalEof = library.func('int32_t hawser_terminal_eof(int32_t fd)') as (fd: number) => number;
 
-export const makeRaw = library.func('int32_t hawser_make_raw(int32_t fd)') as (fd: number) => number;
-
 /** `out`: columns, rows, width and height in pixels. */
 export const windowSize = library.func('int32_t hawser_window_size(int32_t fd, void *out)') as (
   fd: number,
@@ -186,15 +182,6 @@ export const accept = library.func('int32_t hawser_accept(int32_t listener, void
   listener: number,
   peer: BigInt64Array,
 ) => number;
-
-/** Begins to connect: writable when over, and `socketError` says how it went. */
-export const connectVsock = library.func('int32_t hawser_connect_vsock(uint32_t cid, uint32_t port)') as (
-  cid: number,
-  port: number,
-) => number;
-
-/** 0, or the socket's pending error as a negative errno. */
-export const socketError = library.func('int32_t hawser_socket_error(int32_t fd)') as (fd: number) => number;
 
 export const socketpair = library.func('int32_t hawser_socketpair(void *out)') as (out: Int32Array) => number;
 

@@ -7,7 +7,7 @@ import { type LaunchRequest, LaunchRequestEncoder, malformedRequest } from './la
 import { POLL_IN, type Poller, type Watch } from './poller.js';
 
 export type { LaunchFailure } from './launch-failure.js';
-export type { Credentials, LaunchRequest } from './launch-request.js';
+export type { LaunchRequest } from './launch-request.js';
 
 /**
  * A child from its launch on. The descriptors (-1 where there is none) are the caller's from the

@@ -5,7 +5,7 @@ import type { DoctorFlags } from './doctor.js';
 import type { ExecFlags } from './exec.js';
 import { exitCodes } from './exit-code.js';
 import { doctorHelp, execHelp, lineHelp, programHelp } from './help-text.js';
-import { parseAssignment, parseVariable } from './parse-assignment.js';
+import { parseVariable } from './parse-assignment.js';
 import { parseDuration } from './parse-duration.js';
 import { parseRlimit } from './parse-rlimit.js';
 import { parseSignal } from './parse-signal.js';

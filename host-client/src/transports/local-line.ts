@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Line } from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
@@ -19,8 +20,9 @@ function agentProgram(): string[] {
   const given = process.env['HAWSER_AGENTD'];
   if (given !== undefined && given !== '') return [given];
   try {
-    const require = createRequire(import.meta.url);
-    return [...(require('@hawser/agentd/node-flags') as string[]), require.resolve('@hawser/agentd/bin')];
+    const { resolve } = createRequire(import.meta.url);
+    const flags = JSON.parse(readFileSync(resolve('@hawser/agentd/node-flags'), 'utf8')) as string[];
+    return [...flags, resolve('@hawser/agentd/bin')];
   } catch (cause) {
     throw new HawserError(
       'missing_dependency',
