@@ -238,7 +238,7 @@ t.test('unix: many peers, every byte, both ways at once', async (t) => {
   await transport.start(lines.add, lines.error);
   process.umask(umask);
   t.equal(lstatSync(path).mode & 0o7777, 0o600, 'only its user may connect');
-  t.match(transport, { name: `unix:${path}`, listening: true });
+  t.equal(transport.name, `unix:${path}`);
 
   const sockets = await Promise.all([connected(path), connected(path)]);
   const users = [await lines.next(), await lines.next()];
