@@ -21,6 +21,11 @@ export class SpoolBudget {
     return this.#bytes;
   }
 
+  /** With what is at hand. More than the budget: what went beyond it, being urgent, goes there again. */
+  get #keptBytesMax(): number {
+    return 1.5 * this.bytesMax;
+  }
+
   /** Memory at hand for the next spool, bytes. */
   get freeBytes(): number {
     return this.#freeBytes;
@@ -28,14 +33,14 @@ export class SpoolBudget {
 
   /** @returns a buffer of `bytes`, or `undefined` when the budget does not hold it and it is not `urgent`. */
   take(owner: object, bytes: number, urgent: boolean): Uint8Array | undefined {
+    if (!urgent && this.#bytes + bytes > this.bytesMax) return undefined;
     const pooled = this.#free.get(owner)?.get(bytes)?.pop();
     if (pooled !== undefined) {
       this.#freeBytes -= bytes;
       this.#bytes += bytes;
       return pooled;
     }
-    this.#evict(this.#bytes + this.#freeBytes + bytes - this.bytesMax);
-    if (this.#bytes + bytes > this.bytesMax && !urgent) return undefined;
+    this.#evict(this.#bytes + this.#freeBytes + bytes - this.#keptBytesMax);
     this.#bytes += bytes;
     return Buffer.allocUnsafeSlow(bytes);
   }
@@ -44,7 +49,7 @@ export class SpoolBudget {
   giveBack(owner: object, buffer: Uint8Array, reusable: boolean): void {
     const bytes = buffer.length;
     this.#bytes -= bytes;
-    if (!reusable || this.#bytes + this.#freeBytes + bytes > this.bytesMax) return;
+    if (!reusable || this.#bytes + this.#freeBytes + bytes > this.#keptBytesMax) return;
     let lists = this.#free.get(owner);
     if (lists === undefined) this.#free.set(owner, (lists = new Map<number, Uint8Array[]>()));
     const list = lists.get(bytes);
@@ -242,10 +247,8 @@ export class Spool {
 
   /** @returns its room, or `undefined` where `bytesMax` or the budget has none. */
   #addSegment(urgent: boolean): Uint8Array | undefined {
-    const sizes = this.#sizes();
-    for (const bytes of sizes) {
-      // The last bit below the limit is not worth small pieces where large ones are usual.
-      if (!urgent && sizes.length > 1 && this.bytes + bytes > this.#bytesMax) return undefined;
+    for (const bytes of this.#sizes()) {
+      if (!urgent && bytes > segmentBytes.first && this.bytes + bytes > this.#bytesMax) return undefined;
       const least = bytes === segmentBytes.first && this.#segments.length === 0;
       const buffer = this.#budget.take(this.#owner, bytes, urgent || least);
       if (buffer === undefined) continue;
@@ -255,9 +258,13 @@ export class Spool {
     return undefined;
   }
 
-  /** Of the next piece, the best first. */
+  /**
+   * Of the next piece, the best first. A stream that holds something waits rather than take small
+   * pieces instead of large ones: those would be of no use to others when they are freed.
+   */
   #sizes(): readonly number[] {
     const { first, usual } = segmentBytes;
-    return this.#end === 0 || this.#bytesMax < 4 * usual ? [first] : [usual, first];
+    if (this.#end === 0 || this.#bytesMax < 4 * usual) return [first];
+    return this.#segments.length === 0 ? [usual, first] : [usual];
   }
 }
