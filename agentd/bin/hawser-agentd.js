@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --max-semi-space-size=1 --single-threaded
+#!/usr/bin/env -S node --max-semi-space-size=1 --v8-pool-size=1
 import { createRequire } from 'node:module';
 
 // The flags above keep the agent's memory small (docs/performance.md); `node-flags.json` has them for

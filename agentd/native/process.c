@@ -77,3 +77,6 @@ HAWSER_API int32_t hawser_prlimit(int32_t pid, int32_t resource, const uint64_t 
 
 /* Orphans of this process's descendants become its own children (PR_SET_CHILD_SUBREAPER). */
 HAWSER_API int32_t hawser_become_subreaper(void) { return result_of(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)); }
+
+/* Fills a buffer with random bytes (getrandom(2)); waits where the kernel has none yet, at a boot. */
+HAWSER_API int64_t hawser_random(uint8_t *buffer, int64_t bytes) { return RAW3(SYS_getrandom, buffer, bytes, 0); }

@@ -1,10 +1,11 @@
-import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { arch, hostname, release } from 'node:os';
 import type { Connection, ErrorCode, Limits, Message } from '@hawser/protocol';
 import { defaultLimits, HawserError, MessageCodec, SpoolBudget, systemClock } from '@hawser/protocol';
 import { AgentLine } from './agent-line.js';
 import type { Config } from './config.js';
+import { systemCallError } from './ffi/errno.js';
+import * as native from './ffi/native.js';
 import type { Log } from './log.js';
 import { Launcher } from './processes/launcher.js';
 import { OrphanReaper } from './processes/orphan-reaper.js';
@@ -29,7 +30,7 @@ export class Agent {
   readonly #limits: Limits;
   readonly #budget: SpoolBudget;
   readonly #codec: MessageCodec;
-  readonly #bootId = randomBytes(8).toString('hex');
+  readonly #bootId = newBootId();
   readonly #poller: Poller;
   readonly #launcher: Launcher;
   readonly #sessions: Sessions;
@@ -198,6 +199,14 @@ export class Agent {
       system: { hostname: hostname(), release: release(), arch: arch(), node: process.version },
     };
   }
+}
+
+/** Another one for every start of the agent: its session ids must not come twice. */
+function newBootId(): string {
+  const bytes = Buffer.alloc(8);
+  const result = native.random(bytes, bytes.length);
+  if (result < 0) throw systemCallError('getrandom', result, 'boot id');
+  return bytes.toString('hex');
 }
 
 /** The agent's variables as the kernel gave them: bytes, which `process.env` is not. */

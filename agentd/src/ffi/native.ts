@@ -120,6 +120,12 @@ export const write2 = library.func(
   bodyLength: number,
 ) => number;
 
+/** Fills the buffer with random bytes. Without node:crypto, whose load takes a tenth of the agent's start. */
+export const random = library.func('int64_t hawser_random(void *buffer, int64_t bytes)') as (
+  buffer: Uint8Array,
+  bytes: number,
+) => number;
+
 /** Bytes that a read would give at once. */
 export const available = library.func('int32_t hawser_available(int32_t fd)') as (fd: number) => number;
 

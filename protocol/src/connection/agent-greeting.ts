@@ -1,5 +1,4 @@
 import { Buffer } from 'node:buffer';
-import { createHash, timingSafeEqual } from 'node:crypto';
 import { HawserError } from '../errors.js';
 import { frameTypes } from '../frames/frame-types.js';
 import type { Frame } from '../frames/header.js';
@@ -155,8 +154,9 @@ export class AgentGreeting {
   }
 }
 
-/** Compares in constant time, whatever the lengths. */
+/** Compares in constant time, whatever the lengths. Loads node:crypto only where there is a token: it takes long. */
 function sameToken(expected: string, given: string): boolean {
+  const { createHash, timingSafeEqual } = process.getBuiltinModule('node:crypto');
   const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
   return timingSafeEqual(digest(expected), digest(given));
 }

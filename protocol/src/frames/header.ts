@@ -1,4 +1,4 @@
-import { crc32 } from 'node:zlib';
+import { crc32 } from './crc32.js';
 
 /** Bytes of every frame's header. */
 export const headerBytes = 28;
@@ -100,8 +100,10 @@ export function writeHeader(
 
 /** The checksum that belongs into the header at `at`: CRC-32 (zlib's) of its first 24 bytes, and of the payload where CHECKED. */
 export function frameCrc(bytes: Uint8Array, at: number, flags: number, payload: Uint8Array): number {
-  const ofHeader = crc32(bytes.subarray(at, at + headerAt.crc));
-  return flags & frameFlags.CHECKED && payload.length > 0 ? crc32(payload, ofHeader) : ofHeader;
+  const ofHeader = crc32(bytes, at, at + headerAt.crc);
+  return flags & frameFlags.CHECKED && payload.length > 0
+    ? crc32(payload, 0, payload.length, ofHeader)
+    : ofHeader;
 }
 
 /**
@@ -109,8 +111,8 @@ export function frameCrc(bytes: Uint8Array, at: number, flags: number, payload: 
  * length is known before that many bytes were waited for. Never 0, which is what other frames have there.
  */
 export function headerCheck(bytes: Uint8Array, at: number): number {
-  const before = crc32(bytes.subarray(at, at + headerAt.check));
-  const crc = crc32(bytes.subarray(at + headerAt.channel, at + headerAt.crc), before);
+  const before = crc32(bytes, at, at + headerAt.check);
+  const crc = crc32(bytes, at + headerAt.channel, at + headerAt.crc, before);
   return crc & 0xffff || 0xffff;
 }
 
