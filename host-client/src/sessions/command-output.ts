@@ -4,12 +4,6 @@ import type { HawserError, ReceiveStream, StreamSink } from '@hawser/protocol';
 export interface CommandOutput extends StreamSink {
   /** @param onSettled to be called when the output is complete, and again when all of it was consumed. */
   attach(stream: ReceiveStream, onSettled: () => void): void;
-  /** Bytes that came so far. */
-  readonly receivedBytes: number;
-  /** The last byte came. */
-  readonly complete: boolean;
-  /** The last byte came and was taken by whoever wanted it. */
-  readonly consumed: boolean;
   /** There will be no more, and that was not the end. */
   fail(error: HawserError): void;
 }

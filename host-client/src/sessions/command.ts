@@ -5,6 +5,7 @@ import type {
   ExitRecord,
   Message,
   Payload,
+  ReceiveStream,
   TerminalSize,
 } from '@hawser/protocol';
 import { HawserError, isErrorCode, launchStages } from '@hawser/protocol';
@@ -49,7 +50,7 @@ interface Reply {
 export class Command {
   readonly #channel: Channel;
   readonly #input: CommandInput | null;
-  readonly #outputs: readonly CommandOutput[];
+  readonly #outputs: readonly { readonly sink: CommandOutput; readonly stream: ReceiveStream }[];
   readonly #requestNumber: number;
   readonly #started = new Deferred<void>();
   readonly #exited = new Deferred<ExitResult>();
@@ -76,10 +77,10 @@ export class Command {
       message: (message) => this.#message(message),
       closed: (error) => this.#end(error),
     });
-    this.#outputs = ends.outputs;
-    ends.outputs.forEach((output, i) => {
-      const stream = this.#channel.openReceiveStream(i === 0 ? 'Stdout' : 'Stderr', output);
-      output.attach(stream, () => this.#settleOutputs());
+    this.#outputs = ends.outputs.map((sink, i) => {
+      const stream = this.#channel.openReceiveStream(i === 0 ? 'Stdout' : 'Stderr', sink);
+      sink.attach(stream, () => this.#settleOutputs());
+      return { sink, stream };
     });
     this.#input = ends.input;
     if (ends.input !== null) this.#openInput(ends.input, stdinSpoolBytes);
@@ -209,16 +210,16 @@ export class Command {
   /** Called whenever an output ends or was consumed to its end. */
   #settleOutputs(): void {
     const final = this.#finalBytes;
-    if (final === undefined || !this.#outputs.every((output) => output.complete)) return;
-    this.#outputs.forEach((output, i) => {
-      if (output.receivedBytes === final[i]) return;
-      const text = `${i === 0 ? 'stdout' : 'stderr'} ended after ${output.receivedBytes} bytes, the exit record says ${final[i]}`;
+    if (final === undefined || !this.#outputs.every(({ stream }) => stream.ended)) return;
+    this.#outputs.forEach(({ sink, stream }, i) => {
+      if (stream.receivedBytes === final[i]) return;
+      const text = `${i === 0 ? 'stdout' : 'stderr'} ended after ${stream.receivedBytes} bytes, the exit record says ${final[i]}`;
       const error = new HawserError('output_mismatch', text);
-      output.fail(error);
+      sink.fail(error);
       this.#closed.reject(error);
     });
     this.#closed.resolve();
-    if (this.#outputs.every((output) => output.consumed)) this.#channel.release();
+    if (this.#outputs.every(({ stream }) => stream.finished)) this.#channel.release();
   }
 
   #onFailure(body: Payload<'Failure'>): void {
@@ -238,10 +239,10 @@ export class Command {
     this.#closed.reject(error);
     this.#input?.over(error);
     // A command that never ran wrote nothing: its outputs end; one that was lost ends in an error.
-    for (const output of this.#outputs) {
-      if (output.complete) continue;
-      if (at === 'starting') output.end();
-      else output.fail(error);
+    for (const { sink, stream } of this.#outputs) {
+      if (stream.ended) continue;
+      if (at === 'starting') sink.end();
+      else sink.fail(error);
     }
   }
 

@@ -18,18 +18,6 @@ export class OutputBuffer implements CommandOutput {
     this.#onExcess = onExcess;
   }
 
-  get receivedBytes(): number {
-    return this.#stream?.receivedBytes ?? 0;
-  }
-
-  get complete(): boolean {
-    return this.#stream?.ended ?? false;
-  }
-
-  get consumed(): boolean {
-    return this.#stream?.finished ?? false;
-  }
-
   attach(stream: ReceiveStream, onSettled: () => void): void {
     this.#stream = stream;
     this.#onSettled = onSettled;
@@ -37,7 +25,7 @@ export class OutputBuffer implements CommandOutput {
 
   /** Resolves when `bytes` came, or there will be no more. */
   received(bytes: number): Promise<void> | undefined {
-    if (this.receivedBytes >= bytes || this.#state !== 'open') return undefined;
+    if (this.#receivedBytes >= bytes || this.#state !== 'open') return undefined;
     return new Promise((resolve) => {
       this.#waiting = { bytes, resolve };
     });
@@ -59,7 +47,7 @@ export class OutputBuffer implements CommandOutput {
     if (this.#state !== 'dropped') this.#keep(bytes);
     this.#stream?.consume(bytes.length);
     const waiting = this.#waiting;
-    if (waiting !== undefined && this.receivedBytes >= waiting.bytes) this.#wake();
+    if (waiting !== undefined && this.#receivedBytes >= waiting.bytes) this.#wake();
     return true;
   }
 
@@ -74,6 +62,10 @@ export class OutputBuffer implements CommandOutput {
 
   fail(_error: HawserError): void {
     this.#over();
+  }
+
+  get #receivedBytes(): number {
+    return this.#stream?.receivedBytes ?? 0;
   }
 
   #keep(bytes: Uint8Array): void {

@@ -28,18 +28,6 @@ export class OutputStream extends Readable implements CommandOutput {
     this.#onSettled = onSettled;
   }
 
-  get receivedBytes(): number {
-    return this.#stream?.receivedBytes ?? 0;
-  }
-
-  get complete(): boolean {
-    return this.#stream?.ended ?? false;
-  }
-
-  get consumed(): boolean {
-    return this.#stream?.finished ?? false;
-  }
-
   data(bytes: Uint8Array): boolean {
     if (this.destroyed) {
       this.#stream?.consume(bytes.length);
@@ -81,6 +69,6 @@ export class OutputStream extends Readable implements CommandOutput {
     this.#pushed = 0;
     if (bytes === 0) return;
     this.#stream?.consume(bytes);
-    if (this.consumed) this.#onSettled();
+    if (this.#stream?.finished === true) this.#onSettled();
   }
 }
