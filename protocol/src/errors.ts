@@ -44,6 +44,7 @@ export const errorCodes = [
   'message_invalid',
   'limit_exceeded',
   'connection_closed',
+  'connection_lost',
   // The library and the programs
   'aborted',
   'timed_out',

@@ -1,5 +1,6 @@
 export type { AgentGreetingOptions, AgentIdentity } from './connection/agent-greeting.js';
 export { AgentGreeting } from './connection/agent-greeting.js';
+export { Channel } from './connection/channel.js';
 export type { Clock } from './connection/clock.js';
 export { systemClock } from './connection/clock.js';
 export type {
@@ -10,12 +11,13 @@ export type {
   ConnectionOptions,
   Message,
 } from './connection/connection.js';
-export { Channel, Connection } from './connection/connection.js';
+export { Connection } from './connection/connection.js';
 export { generations } from './connection/generations.js';
 export type { HostGreetingOptions } from './connection/host-greeting.js';
 export { HostGreeting } from './connection/host-greeting.js';
 export type { PortClient, PortCounters, PortHandler } from './connection/port.js';
 export { Port } from './connection/port.js';
+export type { Positions } from './connection/positions.js';
 export type { StreamSink } from './connection/receive-stream.js';
 export { ReceiveStream } from './connection/receive-stream.js';
 export { SendStream } from './connection/send-stream.js';

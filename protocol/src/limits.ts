@@ -5,8 +5,11 @@
 export const defaultLimits = {
   /** Largest payload of one frame, bytes. A request that does not fit is refused before it is sent. */
   frameBytesMax: 4 * 1024 * 1024,
-  /** Largest payload before the handshake is done: nobody has said who they are. */
-  greetingBytesMax: 16 * 1024,
+  /**
+   * Largest payload before the handshake is done: nobody has said who they are. A `Hello` that resumes
+   * a connection tells the position of each of its streams, in about 20 bytes.
+   */
+  greetingBytesMax: 512 * 1024,
   /** Credit that the host gives each stream in advance, bytes. */
   windowBytes: 1024 * 1024,
   /** Credit that the agent gives each stdin in advance, bytes; a child that reads quickly gets more, up to `windowBytes`. */
@@ -35,8 +38,14 @@ export const defaultLimits = {
   ackMessagesMax: 64,
   /** A peer that has been silent for this long is sent a `Ping`. */
   heartbeatIntervalMs: 10_000,
-  /** A peer that has been silent for this long is gone. */
+  /** A peer that has been silent for this long is gone, as far as this line goes. */
   heartbeatTimeoutMs: 60_000,
+  /** On a line that may lose something, overdue answers are asked for after this. */
+  probeIntervalMs: 500,
+  /** Skipped bytes make the ends greet each other again so often at most; a proven loss does at once. */
+  doubtIntervalMs: 200,
+  /** How long an agent keeps a connection that has no line, unless the host asks for less. */
+  resumeGraceMs: 30_000,
   /** How long the host offers its `Hello` before it gives up. */
   handshakeTimeoutMs: 30_000,
   /** First and longest interval between two `Hello`s of one host. */

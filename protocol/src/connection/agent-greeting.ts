@@ -1,4 +1,3 @@
-import { Buffer } from 'node:buffer';
 import { HawserError } from '../errors.js';
 import { frameTypes } from '../frames/frame-types.js';
 import type { Frame } from '../frames/header.js';
@@ -6,9 +5,12 @@ import type { Limits } from '../limits.js';
 import { frameBytesMin } from '../limits.js';
 import type { MessageCodec } from '../messages/codec.js';
 import type { Payload } from '../messages/schemas.js';
-import type { Agreement } from './connection.js';
+import type { Clock } from './clock.js';
+import type { Agreement, Connection } from './connection.js';
 import { commonGeneration, generations } from './generations.js';
 import type { Port } from './port.js';
+import type { Positions } from './positions.js';
+import { positionsFromWire, positionsOnWire } from './positions.js';
 
 export interface AgentIdentity {
   readonly agentVersion: string;
@@ -22,22 +24,29 @@ export interface AgentGreetingOptions {
   readonly identity: AgentIdentity;
   readonly limits: Limits;
   readonly codec: MessageCodec;
+  readonly clock: Clock;
   /** What a host has to show, where anything. */
   readonly token: string | undefined;
-  /** A new host is there. Whoever had this lane before is gone. */
+  /** The connection of that key that has not ended, on whatever line it is or was. */
+  find(connectionKey: Uint8Array): Connection | undefined;
+  /** A new host is there. */
   welcomed(lane: number, agreement: Agreement, hello: Payload<'Hello'>): void;
+  /** A host that was known goes on here. */
+  resumed(lane: number, connection: Connection): void;
   /** A host was turned away, or what it sent was no `Hello`. */
   refused(error: HawserError): void;
 }
 
 /**
- * The agent's half of the handshake on one line: announces itself, and answers every `Hello`. The
- * same `Hello` again gets the same `Welcome`; one with another key takes the lane over.
+ * The agent's half of the handshake on one line: announces itself, and answers every `Hello`. One with
+ * the key of a connection that is there goes on with it, from the positions that it tells; one with
+ * another key takes the lane over.
  */
 export class AgentGreeting {
   readonly #port: Port;
   readonly #options: AgentGreetingOptions;
-  readonly #welcomes = new Map<number, { key: Uint8Array; payload: Uint8Array }>();
+  /** Lanes whose hosts were asked to greet again, and have not done so yet. */
+  readonly #asking = new Map<number, () => void>();
 
   constructor(port: Port, options: AgentGreetingOptions) {
     this.#port = port;
@@ -45,7 +54,7 @@ export class AgentGreeting {
   }
 
   /** Says that an agent is here; to be called whenever the line was opened. */
-  announce(): void {
+  announce(lane = 0): void {
     const { agentVersion, bootId, bootEpoch } = this.#options.identity;
     const ready = this.#options.codec.encode('Ready', {
       agentVersion,
@@ -53,7 +62,30 @@ export class AgentGreeting {
       bootEpoch,
       generations: [...generations],
     });
-    this.#port.sendGreeting(frameTypes.Ready.id, 0, ready);
+    this.#port.sendGreeting(frameTypes.Ready.id, lane, ready);
+  }
+
+  /** Something of that lane was lost: its host is asked to greet again, until it does. */
+  ask(lane: number): void {
+    const { limits, clock } = this.#options;
+    let intervalMs = limits.helloIntervalMs;
+    const say = (): void => {
+      this.announce(lane);
+      this.#asking.set(lane, clock.after(intervalMs, say));
+      intervalMs = Math.min(intervalMs * 2, limits.helloIntervalMaxMs);
+    };
+    this.#asking.get(lane)?.();
+    say();
+  }
+
+  /** Asks nobody any more: the line is gone. */
+  stop(): void {
+    for (const lane of [...this.#asking.keys()]) this.stopAsking(lane);
+  }
+
+  stopAsking(lane: number): void {
+    this.#asking.get(lane)?.();
+    this.#asking.delete(lane);
   }
 
   /** A greeting frame. */
@@ -70,55 +102,72 @@ export class AgentGreeting {
     this.#hello(frame.lane, hello);
   }
 
-  /** The connection of that lane is over: the same `Hello` again is a new one. */
-  forget(lane: number): void {
-    this.#welcomes.delete(lane);
+  #hello(lane: number, hello: Payload<'Hello'>): void {
+    const connection = this.#options.find(hello.connectionKey);
+    const theirs = positionsFromWire(hello.resume);
+    const refusal = this.#refusal(lane, hello) ?? this.#notResumable(hello, connection, theirs);
+    if (refusal !== undefined) {
+      this.#reject(lane, refusal, hello);
+      return;
+    }
+    this.stopAsking(lane);
+    const { limits } = this.#options;
+    const agreement: Agreement = {
+      generation: commonGeneration(hello.generations) as number,
+      connectionKey: hello.connectionKey,
+      sendWindowBytes: hello.windowBytes,
+      receiveWindowBytes: limits.stdinWindowBytes,
+      frameBytesMax: hello.frameBytesMax,
+      dataBytesMax: hello.frameBytesMax,
+      checked: hello.checked === true || this.#port.line.mayCorrupt,
+      graceMs: Math.min(hello.graceMs ?? limits.resumeGraceMs, limits.resumeGraceMs),
+    };
+    // The Welcome goes first: whatever the connection then sends finds a host that knows of it.
+    this.#port.sendGreeting(
+      frameTypes.Welcome.id,
+      lane,
+      this.#welcome(agreement, hello.attempt, connection?.takePositions()),
+    );
+    if (connection === undefined) {
+      this.#options.welcomed(lane, agreement, hello);
+    } else {
+      connection.resume(this.#port, lane, agreement, theirs);
+      this.#options.resumed(lane, connection);
+    }
   }
 
-  #hello(lane: number, hello: Payload<'Hello'>): void {
-    const known = this.#welcomes.get(lane);
-    if (known !== undefined && Buffer.compare(known.key, hello.connectionKey) === 0) {
-      this.#port.sendGreeting(frameTypes.Welcome.id, lane, known.payload);
-      return;
-    }
-    const refusal = this.#refusal(lane, hello);
-    if (refusal !== undefined) {
-      this.#reject(lane, refusal, hello.connectionKey);
-      return;
-    }
+  #welcome(agreement: Agreement, attempt: number | undefined, ours: Positions | undefined): Uint8Array {
     const { identity, limits, codec } = this.#options;
-    const generation = commonGeneration(hello.generations) as number;
-    const checked = hello.checked === true || this.#port.line.mayCorrupt;
-    const payload = codec.encode('Welcome', {
-      generation,
-      connectionKey: hello.connectionKey,
+    return codec.encode('Welcome', {
+      generation: agreement.generation,
+      connectionKey: agreement.connectionKey,
       agentVersion: identity.agentVersion,
       bootId: identity.bootId,
       bootEpoch: identity.bootEpoch,
       windowBytes: limits.stdinWindowBytes,
       frameBytesMax: limits.frameBytesMax,
-      checked,
+      checked: agreement.checked,
       dataBytesMax: this.#port.line.dataBytesPreferred,
       heartbeatTimeoutMs: limits.heartbeatTimeoutMs,
       sessionsMax: identity.sessionsMax,
       features: [...identity.features],
+      attempt,
+      graceMs: agreement.graceMs,
+      resume: ours === undefined ? undefined : positionsOnWire(ours),
     });
-    // The Welcome goes first: whatever the connection then sends finds a host that knows of it.
-    this.#port.sendGreeting(frameTypes.Welcome.id, lane, payload);
-    this.#options.welcomed(
-      lane,
-      {
-        generation,
-        connectionKey: hello.connectionKey,
-        sendWindowBytes: hello.windowBytes,
-        receiveWindowBytes: limits.stdinWindowBytes,
-        frameBytesMax: hello.frameBytesMax,
-        dataBytesMax: hello.frameBytesMax,
-        checked,
-      },
-      hello,
+  }
+
+  #notResumable(
+    hello: Payload<'Hello'>,
+    connection: Connection | undefined,
+    theirs: Positions,
+  ): HawserError | undefined {
+    if (connection !== undefined) return connection.impossible(theirs);
+    if (hello.resume === undefined) return undefined;
+    return new HawserError(
+      'connection_lost',
+      `the agent does not know the connection any more: it was started again, or its resumeGraceMs ${this.#options.limits.resumeGraceMs} is over`,
     );
-    this.#welcomes.set(lane, { key: hello.connectionKey, payload });
   }
 
   #refusal(lane: number, hello: Payload<'Hello'>): HawserError | undefined {
@@ -144,11 +193,16 @@ export class AgentGreeting {
     return undefined;
   }
 
-  #reject(lane: number, error: HawserError, connectionKey?: Uint8Array): void {
+  #reject(lane: number, error: HawserError, hello?: Payload<'Hello'>): void {
     this.#port.sendGreeting(
       frameTypes.Reject.id,
       lane,
-      this.#options.codec.encode('Reject', { code: error.code, message: error.message, connectionKey }),
+      this.#options.codec.encode('Reject', {
+        code: error.code,
+        message: error.message,
+        connectionKey: hello?.connectionKey,
+        attempt: hello?.attempt,
+      }),
     );
     this.#options.refused(error);
   }

@@ -1,19 +1,27 @@
 import { HawserError } from '../errors.js';
-import type { DataFrameName, MessageFrameName } from '../frames/frame-types.js';
+import type { MessageFrameName } from '../frames/frame-types.js';
 import { frameTypeName, frameTypes } from '../frames/frame-types.js';
 import type { Frame } from '../frames/header.js';
-import { encodeFrame, frameFlags, offsetMax, readOffset, writeOffset } from '../frames/header.js';
+import {
+  encodeFrame,
+  frameFlags,
+  offsetMax,
+  readOffset,
+  restampFrame,
+  writeOffset,
+} from '../frames/header.js';
 import type { Limits } from '../limits.js';
 import type { MessageCodec } from '../messages/codec.js';
 import type { Payload } from '../messages/schemas.js';
 import type { SpoolBudget } from '../spool.js';
 import { Spool } from '../spool.js';
+import { Channel } from './channel.js';
 import type { Clock } from './clock.js';
 import { MessageLog } from './message-log.js';
 import type { Port, PortClient } from './port.js';
-import type { StreamSink } from './receive-stream.js';
-import { ReceiveStream } from './receive-stream.js';
-import { SendStream } from './send-stream.js';
+import type { Positions, StreamPosition } from './positions.js';
+import type { ReceiveStream } from './receive-stream.js';
+import type { SendStream } from './send-stream.js';
 
 /** A message that came in. `number` is what a reply names as `re`. */
 export type Message = {
@@ -30,6 +38,13 @@ export interface ConnectionHandler {
   /** A message on a channel that is not open: a request. */
   request(channel: number, message: Message): void;
   notice(notice: ConnectionNotice): void;
+  /**
+   * Something was lost on the line, or may have been: the ends have to greet each other again, and
+   * nothing is sent before `resume`. May be called again only after that.
+   */
+  doubtful(reason: HawserError): void;
+  /** There is no line any more: whoever owns the connection resumes it on another, or ends it. */
+  suspended(reason: HawserError): void;
   /** The connection is over, for the reason given; nothing follows. */
   closed(error: HawserError): void;
 }
@@ -52,6 +67,8 @@ export interface Agreement {
   /** Largest payload of a data frame to the other end, bytes. */
   readonly dataBytesMax: number;
   readonly checked: boolean;
+  /** How long the agent keeps the connection when it has no line, ms. */
+  readonly graceMs: number;
 }
 
 export interface ConnectionOptions {
@@ -64,16 +81,28 @@ export interface ConnectionOptions {
   readonly handler: ConnectionHandler;
 }
 
-type ConnectionState = { at: 'open'; port: Port } | { at: 'closed'; error: HawserError };
+/**
+ * - open: greeted, on a line.
+ * - doubtful: on a line on which something was lost; it listens, and says nothing before it is resumed.
+ * - suspended: without a line.
+ */
+type ConnectionState =
+  | { at: 'open'; port: Port }
+  | { at: 'doubtful'; port: Port }
+  | { at: 'suspended' }
+  | { at: 'closed'; error: HawserError };
 
 /**
  * One conversation between a host and an agent, the same class at both ends: numbered messages,
  * streams with credit, acknowledgement, heartbeat. It sends through a port, which takes from
  * `nextUrgent` and `nextStream` what may go next.
+ *
+ * It outlives its line: messages are kept until they are acknowledged and bytes until they are consumed,
+ * and `resume` goes on with them from where the other end says it is.
  */
 export class Connection implements PortClient {
-  readonly lane: number;
-  readonly agreement: Agreement;
+  #lane: number;
+  #agreement: Agreement;
   readonly #limits: Limits;
   readonly #codec: MessageCodec;
   readonly #clock: Clock;
@@ -83,18 +112,22 @@ export class Connection implements PortClient {
   readonly #channels = new Map<number, Channel>();
   #channelNumberMax = 0;
   readonly #links: Uint8Array[] = [];
-  readonly #messages: Uint8Array[] = [];
+  #messages: Uint8Array[] = [];
   readonly #streams: SendStream[] = [];
   readonly #credits: ReceiveStream[] = [];
   #state: ConnectionState;
   #cancelAckTimer: (() => void) | undefined;
   #cancelHeartbeat: (() => void) | undefined;
+  #cancelProbe: (() => void) | undefined;
+  #cancelDoubt: (() => void) | undefined;
+  /** When it came onto its line. */
+  #attachedAt = 0;
   /** Something came since the heartbeat last looked. */
   #heard = false;
   /** For how long nothing had come when it last looked. */
   #silentMs = 0;
   #pingNonce = 0;
-  /** The oldest message that was not acknowledged when the heartbeat last looked. */
+  /** The oldest message that was not acknowledged when it was last looked for what is overdue. */
   #overdue: Uint8Array | undefined;
   readonly #pings = new Map<
     number,
@@ -102,8 +135,8 @@ export class Connection implements PortClient {
   >();
 
   constructor(port: Port, options: ConnectionOptions) {
-    this.lane = options.lane;
-    this.agreement = options.agreement;
+    this.#lane = options.lane;
+    this.#agreement = options.agreement;
     this.#limits = options.limits;
     this.#codec = options.codec;
     this.#clock = options.clock;
@@ -112,13 +145,30 @@ export class Connection implements PortClient {
     this.#log = new MessageLog(options.limits);
 
     this.#state = { at: 'open', port };
-    port.acceptFullFrames();
-    port.attach(this.lane, this);
-    this.#scheduleHeartbeat();
+    this.#attached(port);
   }
 
+  /** The other end is there, or may come back: what is sent is not lost. */
   get open(): boolean {
+    return this.#state.at !== 'closed';
+  }
+
+  /** On a line, and in no doubt about it. */
+  get connected(): boolean {
     return this.#state.at === 'open';
+  }
+
+  /** The line that it is on, where it is on one. */
+  get port(): Port | undefined {
+    return this.#state.at === 'open' || this.#state.at === 'doubtful' ? this.#state.port : undefined;
+  }
+
+  get lane(): number {
+    return this.#lane;
+  }
+
+  get agreement(): Agreement {
+    return this.#agreement;
   }
 
   get checked(): boolean {
@@ -196,7 +246,7 @@ export class Connection implements PortClient {
     });
     this.#log.sent(frame);
     this.#messages.push(frame);
-    this.#state.port.requestFlush();
+    this.#requestFlush();
     return number;
   }
 
@@ -223,17 +273,126 @@ export class Connection implements PortClient {
 
   /** Says goodbye and ends the connection at this end. The line stays its owner's. */
   close(reason?: HawserError): void {
-    if (this.#state.at === 'closed') return;
-    const { port } = this.#state;
-    for (let frame = this.nextUrgent(); frame !== undefined; frame = this.nextUrgent()) port.sendLast(frame);
-    port.sendLast(this.#bye(reason));
+    const port = this.port;
+    if (port !== undefined) {
+      for (let frame = this.nextUrgent(); frame !== undefined; frame = this.nextUrgent())
+        port.sendLast(frame);
+      port.sendLast(this.#bye(reason));
+    }
     this.#end(reason ?? new HawserError('connection_closed', 'the connection was closed'));
+  }
+
+  /** Ends the connection without a word: there is nobody to hear it. */
+  end(error: HawserError): void {
+    this.#end(error);
+  }
+
+  // Resuming
+
+  /** How far this end has received everything. The credit in it counts as told. */
+  takePositions(): Positions {
+    const streams: StreamPosition[] = [];
+    for (const channel of this.#channels.values()) {
+      for (const stream of channel.receiveStreams)
+        streams.push({ channel: channel.number, typeId: stream.typeId, ...stream.takePosition() });
+    }
+    for (const stream of this.#credits.splice(0)) stream.queued = false;
+    return { received: this.#log.takeAck(), streams };
+  }
+
+  /** @returns what is wrong with the positions of somebody who claims to be the other end. */
+  impossible({ received, streams }: Positions): HawserError | undefined {
+    const wrong = (what: string): HawserError =>
+      new HawserError('protocol_violation', `the other side cannot be at ${what}`);
+    if (!this.#log.possible(received)) return wrong(`message ${received}`);
+    for (const position of streams) {
+      const stream = this.#channels.get(position.channel)?.sending(position.typeId);
+      if (stream?.possible(position) === false)
+        return wrong(`byte ${position.received} of a stream of channel ${position.channel}`);
+    }
+    return undefined;
+  }
+
+  /**
+   * Goes on over `port`, which may be the one that it had, from where the other end is: what that lacks is
+   * sent again. For positions that `impossible` found nothing wrong with.
+   */
+  resume(port: Port, lane: number, agreement: Agreement, theirs: Positions): void {
+    if (this.#state.at === 'closed') return;
+    this.#leavePort();
+    this.#lane = lane;
+    this.#agreement = agreement;
+    this.#state = { at: 'open', port };
+    this.#attached(port);
+    this.#links.length = 0;
+    this.#log.acknowledged(theirs.received);
+    this.#messages = [...this.#log.unacked];
+    for (const frame of this.#messages) restampFrame(frame, lane, this.checked);
+    const positions = new Map(theirs.streams.map((one) => [one.channel * 256 + one.typeId, one]));
+    for (const channel of this.#channels.values())
+      for (const stream of channel.sendStreams)
+        stream.resume(positions.get(channel.number * 256 + stream.typeId));
+    for (const nonce of this.#pings.keys()) this.#links.push(this.#encodeLink('Ping', 0, nonce, nothing));
+    this.#requestFlush();
+  }
+
+  #attached(port: Port): void {
+    this.#heard = false;
+    this.#silentMs = 0;
+    this.#overdue = undefined;
+    this.#attachedAt = this.#clock.now();
+    port.acceptFullFrames();
+    port.attach(this.lane, this);
+    this.#scheduleHeartbeat();
+    this.#scheduleProbe();
+  }
+
+  #leavePort(): void {
+    this.port?.detach(this.lane, this);
+    this.#cancelAckTimer?.();
+    this.#cancelAckTimer = undefined;
+    this.#cancelHeartbeat?.();
+    this.#cancelProbe?.();
+    this.#cancelDoubt?.();
+    this.#cancelDoubt = undefined;
+  }
+
+  /** Something did not come, or may not have come. */
+  #doubt(reason: HawserError): void {
+    if (this.#state.at !== 'open') return;
+    this.#state = { at: 'doubtful', port: this.#state.port };
+    this.#handler.doubtful(reason);
+  }
+
+  #suspend(reason: HawserError): void {
+    if (this.#state.at === 'closed' || this.#state.at === 'suspended') return;
+    this.#leavePort();
+    this.#state = { at: 'suspended' };
+    this.#handler.suspended(reason);
   }
 
   // What the port calls
 
   heard(): void {
     this.#heard = true;
+  }
+
+  /**
+   * What was skipped may have been noise between two frames, or the last frame of a stream, behind which
+   * nothing comes that would show the loss. On a line that is never quiet that must not be all that happens.
+   */
+  skipped(bytes: number): void {
+    if (this.#state.at !== 'open' || this.#cancelDoubt !== undefined) return;
+    const reason = new HawserError('line_corrupt', `${bytes} bytes that came are no frame`);
+    const waitMs = this.#attachedAt + this.#limits.doubtIntervalMs - this.#clock.now();
+    if (waitMs <= 0) {
+      this.#doubt(reason);
+      return;
+    }
+    this.#cancelDoubt = this.#clock.after(waitMs, () => {
+      this.#cancelDoubt = undefined;
+      this.#doubt(reason);
+    });
   }
 
   frame(frame: Frame): boolean {
@@ -256,6 +415,7 @@ export class Connection implements PortClient {
   }
 
   nextUrgent(): Uint8Array | undefined {
+    if (this.#state.at !== 'open') return undefined;
     const link = this.#links.shift();
     if (link !== undefined) return link;
     // Whatever leaves takes along what is owed anyway.
@@ -264,7 +424,7 @@ export class Connection implements PortClient {
   }
 
   nextStream(): SendStream | undefined {
-    for (;;) {
+    while (this.#state.at === 'open') {
       const stream = this.#streams.shift();
       if (stream === undefined) return undefined;
       stream.queued = false;
@@ -274,10 +434,11 @@ export class Connection implements PortClient {
       this.#streams.push(stream);
       return stream;
     }
+    return undefined;
   }
 
   lineClosed(error: HawserError): void {
-    this.#end(error);
+    this.#suspend(error);
   }
 
   // What streams and channels call
@@ -289,7 +450,7 @@ export class Connection implements PortClient {
       stream.queued = true;
       this.#streams.push(stream);
     }
-    this.#state.port.requestFlush();
+    this.#requestFlush();
   }
 
   /** @internal */
@@ -299,7 +460,7 @@ export class Connection implements PortClient {
       stream.queued = true;
       this.#credits.push(stream);
     }
-    if (urgent) this.#state.port.requestFlush();
+    if (urgent) this.#requestFlush();
     else this.#owe();
   }
 
@@ -383,12 +544,12 @@ export class Connection implements PortClient {
     else this.#handler.request(frame.channel, message);
   }
 
-  /** @returns whether it is the next message, and not one that came before. A lost one ends the connection. */
+  /** @returns whether it is the next message, and not one that came before. */
   #accept(name: string, frame: Frame): boolean {
     const verdict = this.#log.accept(frame.offset);
     if (verdict === 'missing') {
       const missing = this.#log.received + 1;
-      this.#fail(
+      this.#doubt(
         new HawserError('line_corrupt', `message ${missing} was lost: ${name} ${frame.offset} came instead`),
       );
       return false;
@@ -419,7 +580,7 @@ export class Connection implements PortClient {
     const what = `${frame.payload.length} bytes at ${frame.offset} of channel ${frame.channel}`;
     switch (result) {
       case 'missing_bytes':
-        this.#fail(
+        this.#doubt(
           new HawserError(
             'line_corrupt',
             `bytes from ${stream.receivedBytes} on were lost: ${what} came instead`,
@@ -462,8 +623,7 @@ export class Connection implements PortClient {
 
   /** The other side, or the line, cannot be relied on: ends the connection and says why, and nothing else. */
   #fail(error: HawserError): void {
-    if (this.#state.at === 'closed') return;
-    this.#state.port.sendUnasked(this.#bye(error));
+    this.port?.sendUnasked(this.#bye(error));
     this.#end(error);
   }
 
@@ -475,7 +635,7 @@ export class Connection implements PortClient {
 
   /** Acknowledgements and last credits go with the next frame, or by themselves a little later. */
   #owe(): void {
-    if (this.#cancelAckTimer !== undefined || this.#state.at === 'closed') return;
+    if (this.#cancelAckTimer !== undefined || this.#state.at !== 'open') return;
     this.#cancelAckTimer = this.#clock.after(this.#limits.ackDelayMs, () => {
       this.#cancelAckTimer = undefined;
       this.#requestFlush();
@@ -548,7 +708,7 @@ export class Connection implements PortClient {
       // Nobody is given up who was not asked.
       const limit = Math.max(this.#limits.heartbeatTimeoutMs, 2 * this.#limits.heartbeatIntervalMs);
       if (this.#silentMs >= limit) {
-        this.#fail(
+        this.#suspend(
           new HawserError(
             'heartbeat_lost',
             `nothing was heard for ${this.#silentMs} ms (heartbeatTimeoutMs ${limit})`,
@@ -557,14 +717,22 @@ export class Connection implements PortClient {
         return;
       }
       if (this.#silentMs > 0) this.#sendPing();
-      this.#probe();
       this.#scheduleHeartbeat();
     });
   }
 
-  /** On a line that may lose something, asks for the answers that are overdue: so nothing waits for ever. */
+  /** On a line that may lose something, asks for the answers that are overdue: so nothing waits for long. */
+  #scheduleProbe(): void {
+    if (this.port?.line.mayCorrupt !== true) return;
+    this.#cancelProbe = this.#clock.after(this.#limits.probeIntervalMs, () => {
+      this.#probe();
+      this.#requestFlush();
+      this.#scheduleProbe();
+    });
+  }
+
   #probe(): void {
-    if (this.#state.at === 'closed' || !this.#state.port.line.mayCorrupt) return;
+    if (this.#state.at !== 'open') return;
     const message = this.#log.oldestUnacked;
     if (message !== undefined && message === this.#overdue && this.#links.length < linksMax)
       this.#links.push(message);
@@ -580,10 +748,8 @@ export class Connection implements PortClient {
 
   #end(error: HawserError): void {
     if (this.#state.at === 'closed') return;
-    this.#state.port.detach(this.lane, this);
+    this.#leavePort();
     this.#state = { at: 'closed', error };
-    this.#cancelAckTimer?.();
-    this.#cancelHeartbeat?.();
     for (const ping of this.#pings.values()) ping.reject(error);
     this.#pings.clear();
     const channels = [...this.#channels.values()];
@@ -613,74 +779,3 @@ const shortTextMax = 512;
 
 /** A `Credit`'s payload: the stream's frame type, and the consumed position. */
 const creditPayloadBytes = 9;
-
-/** One session's handle on a connection: its messages and its streams. */
-export class Channel {
-  readonly number: number;
-  readonly handler: ChannelHandler;
-  readonly #connection: Connection;
-  readonly #sending: SendStream[] = [];
-  readonly #receiving: ReceiveStream[] = [];
-
-  constructor(connection: Connection, number: number, handler: ChannelHandler) {
-    this.#connection = connection;
-    this.number = number;
-    this.handler = handler;
-  }
-
-  get connection(): Connection {
-    return this.#connection;
-  }
-
-  /** As `Connection.send`. */
-  send<N extends MessageFrameName>(name: N, body: Payload<N>): number {
-    return this.#connection.send(this.number, name, body);
-  }
-
-  /** @param onRoom called when bytes of its spool were freed. */
-  openSendStream(type: DataFrameName, spoolBytesMax: number, onRoom: () => void): SendStream {
-    const stream = new SendStream(this.#connection, {
-      type,
-      channel: this.number,
-      spool: this.#connection.newSpool(spoolBytesMax),
-      window: this.#connection.agreement.sendWindowBytes,
-      onRoom,
-    });
-    this.#sending.push(stream);
-    return stream;
-  }
-
-  openReceiveStream(type: DataFrameName, sink: StreamSink): ReceiveStream {
-    const window = this.#connection.agreement.receiveWindowBytes;
-    const stream = new ReceiveStream(this.#connection, { type, channel: this.number, window, sink });
-    this.#receiving.push(stream);
-    return stream;
-  }
-
-  /** Forgets the channel: what still comes on it is stale. */
-  release(): void {
-    this.#connection.releaseChannel(this);
-    for (const stream of this.#sending) stream.abandon();
-  }
-
-  /** @internal */
-  get sendStreams(): readonly SendStream[] {
-    return this.#sending;
-  }
-
-  /** @internal */
-  sending(typeId: number): SendStream | undefined {
-    return this.#sending.find((stream) => stream.typeId === typeId);
-  }
-
-  /** @internal */
-  receiving(typeId: number): ReceiveStream | undefined {
-    return this.#receiving.find((stream) => stream.typeId === typeId);
-  }
-
-  /** @internal */
-  connectionEnded(error: HawserError): void {
-    for (const stream of this.#sending) stream.abandon();
-    this.handler.closed(error);
-  }
-}

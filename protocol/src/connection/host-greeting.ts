@@ -10,6 +10,8 @@ import type { Clock } from './clock.js';
 import type { Agreement } from './connection.js';
 import { generations } from './generations.js';
 import type { Port } from './port.js';
+import type { Positions } from './positions.js';
+import { positionsFromWire, positionsOnWire } from './positions.js';
 
 export interface HostGreetingOptions {
   readonly lane: number;
@@ -24,7 +26,12 @@ export interface HostGreetingOptions {
   readonly checked: boolean;
   /** Microseconds since 1970. */
   readonly wallClockUs: () => number;
-  welcomed(agreement: Agreement, welcome: Payload<'Welcome'>): void;
+  /** How long the agent should keep the connection when it has no line, ms; its own limit unless given. */
+  readonly graceMs?: number | undefined;
+  /** The connection that is to go on; nothing for a new one. Asked before each `Hello`. */
+  readonly resume?: (() => Positions) | undefined;
+  /** @param theirs where the agent is, if it knew the connection. */
+  welcomed(agreement: Agreement, welcome: Payload<'Welcome'>, theirs: Positions): void;
   /** No connection came of it. */
   failed(error: HawserError): void;
 }
@@ -42,6 +49,7 @@ export class HostGreeting {
   #cancelTimer: (() => void) | undefined;
   #state: 'greeting' | 'done' = 'greeting';
   #fillersSent = 0;
+  /** Hellos sent, which is also the number of the last. */
   #hellosSent = 0;
   /** Hellos that came back, or came of another host. */
   #hellosSeen = 0;
@@ -92,9 +100,17 @@ export class HostGreeting {
       frameBytesMax: limits.frameBytesMax,
       checked: this.#options.checked || this.#port.line.mayCorrupt,
       wallClockUs: this.#options.wallClockUs(),
+      attempt: this.#hellosSent,
+      graceMs: this.#options.graceMs,
+      resume: this.#resumption(),
     };
 
     this.#port.sendGreeting(frameTypes.Hello.id, this.#options.lane, codec.encode('Hello', hello));
+  }
+
+  #resumption(): Payload<'Hello'>['resume'] {
+    const { resume } = this.#options;
+    return resume === undefined ? undefined : positionsOnWire(resume());
   }
 
   #sayHelloLater(): void {
@@ -140,7 +156,7 @@ export class HostGreeting {
 
   #welcome(welcome: Payload<'Welcome'>): void {
     // An answer to somebody who held this line before us is not ours.
-    if (Buffer.compare(welcome.connectionKey, this.#options.connectionKey) !== 0) return;
+    if (!this.#isOurs(welcome)) return;
     if (!(generations as readonly number[]).includes(welcome.generation)) {
       this.#fail(
         new HawserError(
@@ -169,15 +185,29 @@ export class HostGreeting {
           Math.max(welcome.dataBytesMax ?? welcome.frameBytesMax, 1),
         ),
         checked: welcome.checked || this.#port.line.mayCorrupt,
+        graceMs: welcome.graceMs ?? 0,
       },
       welcome,
+      positionsFromWire(welcome.resume),
     );
   }
 
-  #rejected(reject: Payload<'Reject'>): void {
-    const { connectionKey } = reject;
+  /** Not an answer to somebody who held this line before us, or to a Hello that was overtaken: its positions are old. */
+  #isOurs({
+    connectionKey,
+    attempt,
+  }: {
+    connectionKey?: Uint8Array | undefined;
+    attempt?: number | undefined;
+  }): boolean {
     if (connectionKey !== undefined && Buffer.compare(connectionKey, this.#options.connectionKey) !== 0)
-      return;
+      return false;
+    // A new connection has no positions yet: any answer will do.
+    return this.#options.resume === undefined || attempt === undefined || attempt === this.#hellosSent;
+  }
+
+  #rejected(reject: Payload<'Reject'>): void {
+    if (!this.#isOurs(reject)) return;
     const code = isErrorCode(reject.code) ? reject.code : 'rejected';
     this.#fail(new HawserError(code, `the agent refused: ${reject.message}`));
   }

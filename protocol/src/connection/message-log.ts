@@ -31,10 +31,6 @@ export class MessageLog {
     return this.#received;
   }
 
-  get unackedCount(): number {
-    return this.#unacked.length;
-  }
-
   /** Messages received and not yet acknowledged; one that came again counts. */
   get ackDue(): number {
     return this.#received - this.#ackSent + (this.#repeated ? 1 : 0);
@@ -62,6 +58,16 @@ export class MessageLog {
     this.#unacked.push(frame);
     this.#unackedBytes += frame.length;
     this.#sent++;
+  }
+
+  /** Everything that the other side may lack, oldest first. */
+  get unacked(): readonly Uint8Array[] {
+    return this.#unacked;
+  }
+
+  /** Whether a peer can have received everything up to `number`: not what was never sent, and not less than it said. */
+  possible(number: number): boolean {
+    return number >= this.#acked && number <= this.#sent;
   }
 
   /** @returns what to do with an incoming message of that number. */

@@ -12,6 +12,8 @@ import type { SendStream } from './send-stream.js';
 export interface PortClient {
   /** A frame of its lane is coming in: a sign of life. */
   heard(): void;
+  /** Bytes came that are no frame: one of its frames may have been among them. */
+  skipped(bytes: number): void;
   /** A frame of its lane, greetings excepted. @returns whether the payload's memory may be reused. */
   frame(frame: Frame): boolean;
   /** The next link or message frame, link frames first. */
@@ -121,12 +123,23 @@ export class Port {
     return this.#state === 'closed';
   }
 
+  /** Connections that are on this line. */
+  get clientCount(): number {
+    return this.#clients.size;
+  }
+
   /** Once somebody has been greeted, frames may be as large as agreed. */
   acceptFullFrames(): void {
     this.#decoder.setLimits({ frameBytesMax: this.#limits.frameBytesMax, checkedOnly: this.line.mayCorrupt });
   }
 
+  /** Whoever had the lane is suspended. */
   attach(lane: number, client: PortClient): void {
+    const before = this.#clients.get(lane);
+    if (before !== undefined && before !== client)
+      before.lineClosed(
+        new HawserError('line_closed', `another host took lane ${lane} of ${this.line.name}`),
+      );
     this.#clients.set(lane, client);
     this.#turns = [...this.#clients.values()];
   }
@@ -191,6 +204,7 @@ export class Port {
     this.counters.skippedBytes += bytes;
     this.counters.skips++;
     this.#handler.skipped(bytes, reason);
+    for (const client of this.#turns) client.skipped(bytes);
   }
 
   #closed(error: HawserError | undefined): void {

@@ -1,5 +1,7 @@
 import type { DataFrameName } from '../frames/frame-types.js';
 import { frameTypes } from '../frames/frame-types.js';
+import { offsetMax } from '../frames/header.js';
+import type { ReceivePosition } from './send-stream.js';
 
 export interface StreamSink {
   /**
@@ -33,23 +35,27 @@ export class ReceiveStream {
   readonly #sink: StreamSink;
   /** How far beyond the consumed position the sender may go, bytes. */
   #window: number;
-  #received = 0;
-  #consumed = 0;
+  #received: number;
+  #consumed: number;
   #limitSent: number;
   /** The sender waits for whatever is consumed next. */
   #asked = false;
   #state: 'open' | 'ended' | 'finished' = 'open';
 
+  /** @param options.from position of the first byte that comes; 0 unless this end came later. */
   constructor(
     owner: CreditSender,
-    options: { type: DataFrameName; channel: number; window: number; sink: StreamSink },
+    options: { type: DataFrameName; channel: number; window: number; sink: StreamSink; from?: number },
   ) {
     this.#owner = owner;
     this.channel = options.channel;
     this.typeId = frameTypes[options.type].id;
     this.#window = options.window;
     this.#sink = options.sink;
-    this.#limitSent = options.window;
+    const from = options.from ?? 0;
+    this.#received = from;
+    this.#consumed = from;
+    this.#limitSent = from + options.window;
   }
 
   get window(): number {
@@ -80,10 +86,22 @@ export class ReceiveStream {
     return this.#limitSent;
   }
 
+  /** How far this end is, for the sender to go on from there; the credit in it counts as told. */
+  takePosition(): ReceivePosition {
+    return {
+      received: this.#received,
+      consumed: this.#consumed,
+      limit: this.takeLimit(),
+      finished: this.finished,
+    };
+  }
+
   /** @returns what is wrong with the frame, where something is; the memory's fate otherwise. */
   frame(offset: number, payload: Uint8Array, fin: boolean, gap: boolean): ReceiveFault | boolean {
     const end = offset + payload.length;
-    if (end > this.#limitSent) return 'beyond_credit';
+    // What was dropped uses up no credit.
+    const dropped = gap && this.#state === 'open' ? Math.max(0, offset - this.#received) : 0;
+    if (end > offsetMax || end > this.#limitSent + dropped) return 'beyond_credit';
     if (this.#state !== 'open') {
       if (end > this.#received) return 'after_end';
       // The sender repeats its end: it does not know that the end came, or that it was consumed.
@@ -131,6 +149,7 @@ export class ReceiveStream {
     const from = this.#received;
     this.#received = to;
     this.#consumed += to - from;
+    this.#limitSent += to - from;
     this.#sink.gap(from, to);
   }
 

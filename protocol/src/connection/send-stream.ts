@@ -14,9 +14,35 @@ export interface StreamOwner {
   streamReady(stream: SendStream): void;
 }
 
+/** How far the receiving end of a stream is, as it tells when a connection is resumed. */
+export interface ReceivePosition {
+  readonly received: number;
+  readonly consumed: number;
+  /** The sender must not pass this. */
+  readonly limit: number;
+  /** The end came, and everything was consumed. */
+  readonly finished: boolean;
+}
+
+export interface SendStreamOptions {
+  readonly type: DataFrameName;
+  readonly channel: number;
+  /** Several streams may read the same one, each at its own position. Who owns it frees it. */
+  readonly spool: Spool;
+  /** Position of the first byte that the receiver gets; 0 unless it came later. */
+  readonly from?: number;
+  /** Credit given in advance by the receiver, bytes. */
+  readonly window: number;
+  /** The receiver has consumed more, see `consumedBytes`. */
+  onConsumed(): void;
+  /** The stream needs nothing of its spool any more: all was consumed, or nobody is there. Once. */
+  onOver(): void;
+}
+
 /**
- * The sending end of one stream: a spool, how much of it was sent, and how far the receiver's credit
- * reaches. Everything beyond the consumed position stays in the spool.
+ * The sending end of one stream: a position in a spool, and how far the receiver's credit reaches.
+ * Everything beyond the consumed position has to stay in the spool, or is told to be lost: what the spool
+ * dropped before it was sent makes a gap.
  *
  * The producer fills `spool.room()` and calls `produced`, or calls `write`; `end` when there is no more.
  */
@@ -26,30 +52,32 @@ export class SendStream {
   /** In the connection's list of streams that have something to send. */
   queued = false;
   readonly #owner: StreamOwner;
-  readonly #onRoom: () => void;
+  readonly #onConsumed: () => void;
+  readonly #onOver: () => void;
   readonly #frame: Frame;
   #sent: number;
+  /** The furthest that was ever sent: more than `#sent` when a part is sent again. */
+  #sentMax: number;
+  #consumed: number;
   #limit: number;
   /** How far the receiver lets us go beyond what it has consumed, as far as is known. */
   #window: number;
   /** A frame without bytes is to be sent, which asks for credit. */
   #asking = false;
+  #finEverSent = false;
   #state: 'producing' | 'ended' | 'fin_sent' | 'consumed' = 'producing';
 
-  /**
-   * @param options.window credit given in advance by the receiver, bytes.
-   * @param options.onRoom bytes were freed, or everything was consumed: the producer may go on.
-   */
-  constructor(
-    owner: StreamOwner,
-    options: { type: DataFrameName; channel: number; spool: Spool; window: number; onRoom: () => void },
-  ) {
+  constructor(owner: StreamOwner, options: SendStreamOptions) {
     this.#owner = owner;
     this.channel = options.channel;
     this.spool = options.spool;
-    this.#onRoom = options.onRoom;
-    this.#sent = 0;
-    this.#limit = options.window;
+    this.#onConsumed = options.onConsumed;
+    this.#onOver = options.onOver;
+    const from = options.from ?? 0;
+    this.#sent = from;
+    this.#sentMax = from;
+    this.#consumed = from;
+    this.#limit = from + options.window;
     this.#window = options.window;
     this.#frame = {
       type: frameTypes[options.type].id,
@@ -65,7 +93,7 @@ export class SendStream {
     return this.#frame.type;
   }
 
-  /** Everything was produced, sent and consumed. */
+  /** Everything was produced, sent and consumed; or the stream was given up. */
   get consumed(): boolean {
     return this.#state === 'consumed';
   }
@@ -74,12 +102,17 @@ export class SendStream {
     return this.#sent;
   }
 
+  /** Position up to which the receiver has consumed. */
+  get consumedBytes(): number {
+    return this.#consumed;
+  }
+
   /** The producer put bytes into the spool. */
   produced(): void {
     if (this.ready()) this.#owner.streamReady(this);
   }
 
-  /** Copies bytes into the spool. @returns how many it took; below all of them, `onRoom` follows. */
+  /** Copies bytes into the spool. @returns how many it took; below all of them, `onConsumed` follows. */
   write(bytes: Uint8Array): number {
     const taken = this.spool.write(bytes);
     if (taken > 0) this.produced();
@@ -92,8 +125,8 @@ export class SendStream {
    * that is smaller, since the budget is spent, would wait for that for ever: it asks.
    */
   starved(): void {
-    if (this.#state !== 'producing' || this.spool.bytes === 0) return;
-    if (this.spool.bytes >= this.#window / 2) return;
+    const unconsumed = this.spool.end - this.#consumed;
+    if (this.#state !== 'producing' || unconsumed === 0 || unconsumed >= this.#window / 2) return;
     this.#asking = true;
     this.produced();
   }
@@ -106,24 +139,35 @@ export class SendStream {
   }
 
   ready(): boolean {
-    const end = this.spool.end;
     if (this.#state === 'consumed') return false;
+    const { start, end } = this.spool;
+    // What was dropped is told at once, whatever the credit.
+    if (this.#sent < start) return true;
     return this.#sent < end ? this.#sent < this.#limit : this.#state === 'ended' || this.#asking;
   }
 
   /** The next frame of at most `bytesMax`, to be sent now; call only when `ready`. The object is reused. */
   nextFrame(bytesMax: number): Frame {
     const frame = this.#frame;
-    const end = this.spool.end;
+    const { start, end } = this.spool;
+    frame.flags = this.#owner.checked ? frameFlags.CHECKED : 0;
+    frame.lane = this.#owner.lane;
+    if (this.#sent < start) {
+      // Bytes that do not come use up no credit.
+      this.#limit += start - this.#sent;
+      this.#sent = start;
+      frame.flags |= frameFlags.GAP;
+    }
     const bytes = Math.min(Math.min(end, this.#limit) - this.#sent, bytesMax, this.#owner.dataBytesMax);
     frame.payload = bytes > 0 ? this.spool.view(this.#sent, bytes) : nothing;
     frame.offset = this.#sent;
-    frame.flags = this.#owner.checked ? frameFlags.CHECKED : 0;
     this.#sent += frame.payload.length;
+    this.#sentMax = Math.max(this.#sentMax, this.#sent);
     if (frame.payload.length === 0) this.#asking = false;
     if (this.#state === 'ended' && this.#sent === end) {
       frame.flags |= frameFlags.FIN;
       this.#state = 'fin_sent';
+      this.#finEverSent = true;
     }
     return frame;
   }
@@ -135,11 +179,12 @@ export class SendStream {
    * @returns nothing unless the receiver owes an answer.
    */
   probe(): Frame | undefined {
-    if (this.#state === 'consumed' || (this.#state !== 'fin_sent' && this.spool.bytes === 0))
+    if (this.#state === 'consumed' || (this.#state !== 'fin_sent' && this.spool.end <= this.#consumed))
       return undefined;
     const frame = this.#frame;
     frame.payload = nothing;
     frame.offset = this.#sent;
+    frame.lane = this.#owner.lane;
     frame.flags =
       (this.#owner.checked ? frameFlags.CHECKED : 0) | (this.#state === 'fin_sent' ? frameFlags.FIN : 0);
     return frame;
@@ -154,30 +199,56 @@ export class SendStream {
    * @returns false when that is nonsense: it speaks of bytes that were never sent.
    */
   credit(limit: number, consumed: number, finished: boolean): boolean {
-    if (consumed > this.#sent || limit < consumed) return false;
-    if (finished && ((this.#state !== 'fin_sent' && this.#state !== 'consumed') || consumed < this.#sent))
-      return false;
+    if (consumed > this.#sentMax || limit < consumed) return false;
+    if (finished && (!this.#finEverSent || consumed < this.spool.end)) return false;
+    if (this.#state === 'consumed') return true;
     if (limit > this.#limit) this.#limit = limit;
     this.#window = Math.max(this.#window, limit - consumed);
-    const before = this.spool.bytes;
-    this.spool.free(consumed);
-    if (this.spool.bytes < before) this.#asking = false;
-    if (finished) {
-      this.#state = 'consumed';
-      this.spool.close();
-    } else if (this.ready()) {
-      this.#owner.streamReady(this);
+    const more = consumed > this.#consumed;
+    if (more) {
+      this.#consumed = consumed;
+      this.#asking = false;
     }
-    if (finished || this.spool.bytes < before) this.#onRoom();
+    if (finished) this.#over();
+    else if (this.ready()) this.#owner.streamReady(this);
+    if (finished || more) this.#onConsumed();
     return true;
+  }
+
+  /** Whether a receiver can be there: not beyond what was sent, and not before what it has consumed. */
+  possible({ received, consumed, limit, finished }: ReceivePosition): boolean {
+    if (received > this.#sentMax || received < this.#consumed) return false;
+    if (consumed > received || limit < received) return false;
+    return !finished || (this.#finEverSent && consumed === this.spool.end);
+  }
+
+  /**
+   * The line was lost, or something on it: goes on from where the receiver is, which `possible` has found
+   * to be so. One that knows nothing of the stream is sent everything that it has not consumed.
+   */
+  resume(position: ReceivePosition | undefined): void {
+    if (this.#state === 'consumed') return;
+    if (this.#state === 'fin_sent') this.#state = 'ended';
+    this.#asking = false;
+    this.#sent = position?.received ?? this.#consumed;
+    if (position === undefined) {
+      this.produced();
+      return;
+    }
+    this.#limit = position.limit;
+    this.credit(position.limit, position.consumed, position.finished);
   }
 
   /** The connection or its channel is gone: nothing will be sent or asked for again. */
   abandon(): void {
     if (this.#state === 'consumed') return;
+    this.#over();
+  }
+
+  #over(): void {
     this.#state = 'consumed';
     this.#sent = this.spool.end;
-    this.spool.close();
+    this.#onOver();
   }
 }
 

@@ -140,3 +140,17 @@ export function encodeFrame(frame: {
   });
   return bytes;
 }
+
+/** Puts an encoded frame onto another lane, and changes whether it is CHECKED, in place. */
+export function restampFrame(bytes: Uint8Array, lane: number, checked: boolean): void {
+  const before = bytes[headerAt.flags] as number;
+  const flags = checked ? before | frameFlags.CHECKED : before & ~frameFlags.CHECKED;
+  writeHeader(bytes, 0, {
+    type: bytes[headerAt.type] as number,
+    flags,
+    lane,
+    channel: readUint32(bytes, headerAt.channel),
+    offset: readOffset(bytes, headerAt.offset),
+    payload: bytes.subarray(headerBytes),
+  });
+}

@@ -58,6 +58,23 @@ const failure = {
 
 const signalTarget = v.picklist(['leader', 'group', 'foreground', 'tree']);
 
+/** How far an end of a connection has received everything. */
+const positions = v.object({
+  /** The number of the last message. */
+  received: count,
+  /** Of each stream: its channel, its frame type, bytes received and consumed, the credit's limit, and 1 where it is finished. */
+  streams: v.array(
+    v.strictTuple([
+      uint32,
+      v.pipe(v.number(), v.integer(), v.minValue(0x80), v.maxValue(0xff)),
+      count,
+      count,
+      count,
+      v.picklist([0, 1]),
+    ]),
+  ),
+});
+
 /** The link frames whose payload is a map; the others are a header and a few bytes. */
 type MapLinkFrameName = Exclude<LinkFrameName, 'Ping' | 'Pong' | 'Ack' | 'Credit'>;
 
@@ -86,6 +103,12 @@ export const payloadSchemas = {
     checked: v.optional(v.boolean()),
     /** Microseconds since 1970, the host's clock. */
     wallClockUs: v.optional(count),
+    /** Counts the host's Hellos; the `Welcome` repeats it. */
+    attempt: v.optional(uint32),
+    /** The connection of that key goes on, from here. */
+    resume: v.optional(positions),
+    /** How long the agent should keep the connection when it has no line, ms. */
+    graceMs: v.optional(count),
   }),
   Welcome: v.object({
     generation: uint16,
@@ -103,11 +126,18 @@ export const payloadSchemas = {
     heartbeatTimeoutMs: v.optional(count),
     sessionsMax: v.optional(count),
     features: v.array(v.string()),
+    /** Of the `Hello` that this answers. */
+    attempt: v.optional(uint32),
+    /** The connection went on before, and goes on from here. */
+    resume: v.optional(positions),
+    /** How long the agent keeps the connection when it has no line, ms. */
+    graceMs: v.optional(count),
   }),
   Reject: v.object({
     ...failure,
     /** Of the `Hello` that this answers, where one could be read. */
     connectionKey: v.optional(bytes),
+    attempt: v.optional(uint32),
   }),
   Bye: v.object({ code: v.optional(errorName), message: v.optional(v.string()) }),
 

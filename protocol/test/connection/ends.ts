@@ -1,12 +1,14 @@
 import { AgentGreeting } from '../../src/connection/agent-greeting.js';
-import type { Agreement, Channel, ConnectionNotice, Message } from '../../src/connection/connection.js';
+import type { Channel } from '../../src/connection/channel.js';
+import type { Agreement, ConnectionNotice, Message } from '../../src/connection/connection.js';
 import { Connection } from '../../src/connection/connection.js';
 import { HostGreeting } from '../../src/connection/host-greeting.js';
 import { Port } from '../../src/connection/port.js';
 import type { ReceiveStream } from '../../src/connection/receive-stream.js';
-import type { HawserError } from '../../src/errors.js';
+import { HawserError } from '../../src/errors.js';
 import type { SkipReason } from '../../src/frames/decoder.js';
 import type { DataFrameName } from '../../src/frames/frame-types.js';
+import { frameTypes } from '../../src/frames/frame-types.js';
 import type { Frame } from '../../src/frames/header.js';
 import type { Limits } from '../../src/limits.js';
 import { defaultLimits } from '../../src/limits.js';
@@ -34,6 +36,9 @@ abstract class End {
   readonly skips: { bytes: number; reason: SkipReason }[] = [];
   readonly notices: ConnectionNotice[] = [];
   readonly requests: { lane: number; channel: number; message: Message }[] = [];
+  /** Why connections of this end were in doubt, and why they lost their line. */
+  readonly doubts: HawserError[] = [];
+  readonly suspensions: HawserError[] = [];
   /** How connections of this end ended. */
   readonly ends: { lane: number; error: HawserError }[] = [];
   /** Called for a request, beside the record. */
@@ -52,7 +57,10 @@ abstract class End {
     });
   }
 
+  /** Ends the connections that have no line any more, as their owner does after a while. */
+  abstract giveUp(): void;
   protected abstract greetingFrame(frame: Frame): void;
+  protected abstract doubted(connection: Connection): void;
 
   protected connect(lane: number, agreement: Agreement, ended: () => void): Connection {
     const connection: Connection = new Connection(this.port, {
@@ -68,6 +76,13 @@ abstract class End {
           this.onRequest(connection, channel, message);
         },
         notice: (notice) => this.notices.push(notice),
+        doubtful: (reason) => {
+          this.doubts.push(reason);
+          this.doubted(connection);
+        },
+        suspended: (reason) => {
+          this.suspensions.push(reason);
+        },
         closed: (error) => {
           this.ends.push({ lane, error });
           ended();
@@ -81,25 +96,36 @@ abstract class End {
 /** The agent's end, without what an agent does. */
 export class AgentEnd extends End {
   readonly greeting: AgentGreeting;
+  /** By lane; one that lost its line is still there. */
   readonly connections = new Map<number, Connection>();
+  /** Shared by all lines of one agent. */
+  readonly known: Map<string, Connection>;
+  resumed = 0;
   readonly refusals: HawserError[] = [];
   readonly hellos: Payload<'Hello'>[] = [];
 
-  constructor(line: TestLine, options: EndOptions = {}) {
+  constructor(line: TestLine, options: EndOptions & { before?: AgentEnd } = {}) {
     super(line, options);
+    this.known = options.before?.known ?? new Map<string, Connection>();
     this.greeting = new AgentGreeting(this.port, {
       identity: { agentVersion: '1.2.3', bootId: 'boot', bootEpoch: 4, features: ['exec'], sessionsMax: 9 },
       limits: this.limits,
       codec: this.codec,
       token: options.token,
+      clock: this.clock,
+      find: (key) => this.known.get(Buffer.from(key).toString('hex')),
       welcomed: (lane, agreement, hello) => {
         this.hellos.push(hello);
-        this.connections.get(lane)?.lineClosed(takenOver());
+        const key = Buffer.from(hello.connectionKey).toString('hex');
         const connection: Connection = this.connect(lane, agreement, () => {
-          if (this.connections.get(lane) !== connection) return;
-          this.connections.delete(lane);
-          this.greeting.forget(lane);
+          this.known.delete(key);
+          if (this.connections.get(lane) === connection) this.connections.delete(lane);
         });
+        this.known.set(key, connection);
+        this.connections.set(lane, connection);
+      },
+      resumed: (lane, connection) => {
+        this.resumed++;
         this.connections.set(lane, connection);
       },
       refused: (error) => this.refusals.push(error),
@@ -116,6 +142,16 @@ export class AgentEnd extends End {
     this.greeting.frame(frame);
   }
 
+  protected override doubted(connection: Connection): void {
+    this.greeting.ask(connection.lane);
+  }
+
+  override giveUp(): void {
+    for (const connection of [...this.known.values()])
+      if (connection.port === undefined) connection.end(gone());
+    this.greeting.stop();
+  }
+
   /** The connection of lane 0. */
   get connection(): Connection {
     const connection = this.connections.get(0);
@@ -124,8 +160,8 @@ export class AgentEnd extends End {
   }
 }
 
-function takenOver(): HawserError {
-  return Object.assign(new Error('another host took the lane'), { code: 'connection_closed' }) as HawserError;
+function gone(): HawserError {
+  return new HawserError('connection_lost', 'the grace is over');
 }
 
 /** The host's end of one lane. */
@@ -151,6 +187,15 @@ export class HostEnd extends End {
 
   start(): this {
     this.port.start();
+    this.greet();
+    return this;
+  }
+
+  /** Greets, and goes on with the connection where there is one. @param before whose connection goes on here. */
+  greet(before?: HostEnd): void {
+    if (before !== undefined) this.#connection = before.#connection;
+    const connection = this.#connection;
+    this.greeting?.stop();
     this.greeting = new HostGreeting(this.port, {
       lane: this.#lane,
       limits: this.limits,
@@ -161,23 +206,35 @@ export class HostEnd extends End {
       token: this.#token,
       checked: this.#checked,
       wallClockUs: () => 1_700_000_000_000_000,
-      welcomed: (agreement, welcome) => {
+      resume: connection === undefined ? undefined : () => connection.takePositions(),
+      welcomed: (agreement, welcome, theirs) => {
         this.welcome = welcome;
-        this.#connection = this.connect(this.#lane, agreement, () => (this.#connection = undefined));
+        if (connection === undefined)
+          this.#connection = this.connect(this.#lane, agreement, () => (this.#connection = undefined));
+        else connection.resume(this.port, this.#lane, agreement, theirs);
       },
       failed: (error) => (this.failure = error),
     });
-    return this;
+  }
+
+  protected override doubted(): void {
+    this.greet();
   }
 
   protected override greetingFrame(frame: Frame): void {
     if (frame.lane !== this.#lane && frame.type !== 1) return;
     if (this.welcome !== undefined) this.greetedAgain++;
-    this.greeting?.frame(frame);
+    if (frame.type === frameTypes.Ready.id && this.#connection?.connected === true) this.greet();
+    else this.greeting?.frame(frame);
+  }
+
+  override giveUp(): void {
+    this.greeting?.stop();
+    this.#connection?.end(gone());
   }
 
   get connected(): boolean {
-    return this.#connection !== undefined;
+    return this.#connection?.connected === true;
   }
 
   get connection(): Connection {

@@ -143,8 +143,9 @@ t.test('an agent takes whatever a host sends, and goes on', async (t) => {
     const agent = new AgentEnd(new TestLine({ mayCorrupt: false }), { budgetBytes: MiB }).start();
     behaveLikeAnAgent(agent);
     for (let i = 0; i < 500; i++) {
-      if (!agent.connections.has(0)) {
+      if (agent.connections.get(0)?.connected !== true) {
         nonsense.restart();
+        agent.giveUp();
         agent.line.deliver(
           frame({
             type: 2,
@@ -165,6 +166,7 @@ t.test('an agent takes whatever a host sends, and goes on', async (t) => {
     connections += agent.hellos.length;
     requests += agent.requests.length;
     agent.line.fail();
+    agent.giveUp();
     t.equal(agent.budget.bytes, 0);
     t.equal(agent.connections.size, 0);
     t.equal(agent.clock.timerCount, 0);
@@ -196,6 +198,7 @@ t.test('a host takes whatever an agent sends, and goes on', async (t) => {
       await turn();
       host.line.takeFrames();
       host.line.fail();
+      host.giveUp();
       t.equal(host.budget.bytes, 0);
     }
   }
@@ -212,7 +215,8 @@ t.test('who does not read what it asks for makes nothing pile up', async (t) => 
   agent.line.takes = () => 0;
   const nonsense = new Nonsense(7);
   for (let i = 0; i < 100_000; i++) {
-    if (!agent.connections.has(0)) {
+    if (agent.connections.get(0)?.connected !== true) {
+      agent.giveUp();
       nonsense.restart();
       agent.line.deliver(
         frame({
