@@ -1,16 +1,14 @@
 import type {
   AgentIdentity,
-  Agreement,
   Clock,
-  ConnectionNotice,
+  HawserError,
   Limits,
   Line,
-  Message,
   MessageCodec,
   PortCounters,
-  SpoolBudget,
 } from '@hawser/protocol';
-import { AgentGreeting, Connection, HawserError, Port } from '@hawser/protocol';
+import { AgentGreeting, Port } from '@hawser/protocol';
+import type { Hosts } from './hosts.js';
 import type { Log } from './log.js';
 
 /** Size of a line's read buffer, bytes: what one read takes at most. */
@@ -24,21 +22,19 @@ export interface AgentLineOptions {
   readonly limits: Limits;
   readonly codec: MessageCodec;
   readonly clock: Clock;
-  readonly budget: SpoolBudget;
   readonly token: string | undefined;
   readonly log: Log;
-  request(connection: Connection, channel: number, message: Message): void;
+  readonly hosts: Hosts;
   closed(line: AgentLine): void;
 }
 
-/** One line of the agent, with the connections on its lanes. */
+/** One line of the agent: greets the hosts on its lanes. */
 export class AgentLine {
   readonly name: string;
   readonly kind: string;
   readonly #options: AgentLineOptions;
   readonly #port: Port;
   readonly #greeting: AgentGreeting;
-  readonly #connections = new Map<number, Connection>();
   /** Not yet logged. */
   #skippedBytes = 0;
   #cancelSkipLog: (() => void) | undefined;
@@ -47,7 +43,7 @@ export class AgentLine {
     this.#options = options;
     this.name = line.name;
     this.kind = line.kind;
-    const { log } = options;
+    const { log, hosts } = options;
     this.#port = new Port(line, options.limits, readBufferBytes, {
       greeting: (frame) => this.#greeting.frame(frame),
       skipped: (bytes, reason) => this.#skipped(bytes, reason),
@@ -57,8 +53,12 @@ export class AgentLine {
       identity: options.identity,
       limits: options.limits,
       codec: options.codec,
+      clock: options.clock,
       token: options.token,
-      welcomed: (lane, agreement, hello) => this.#welcomed(lane, agreement, hello.hostVersion),
+      find: (connectionKey) => hosts.find(connectionKey),
+      welcomed: (lane, agreement, hello) =>
+        hosts.welcome(this, this.#port, lane, agreement, hello.hostVersion),
+      resumed: (_lane, connection) => hosts.resumed(this, connection),
       refused: (error) =>
         log.warn({ line: line.name, code: error.code, reason: error.message }, 'refused a host'),
     });
@@ -92,56 +92,27 @@ export class AgentLine {
 
   /** Says goodbye on every lane, and closes the line when that was sent. */
   close(reason: HawserError): void {
-    for (const connection of this.#connections.values()) connection.close(reason);
+    this.#options.hosts.closeOn(this, reason);
     this.#port.closeAfterFlush();
   }
 
-  #welcomed(lane: number, agreement: Agreement, hostVersion: string): void {
-    const { log, limits, codec, clock, budget } = this.#options;
-    // Whoever had the lane is gone, or it would not be greeting again.
-    this.#connections
-      .get(lane)
-      ?.lineClosed(new HawserError('connection_closed', 'another host took the lane'));
-    const connection: Connection = new Connection(this.#port, {
-      lane,
-      agreement,
-      limits,
-      codec,
-      clock,
-      budget,
-      handler: {
-        request: (channel, message) => this.#options.request(connection, channel, message),
-        notice: (notice) => this.#notice(notice),
-        closed: (error) => this.#connectionClosed(lane, connection, error),
-      },
-    });
-    this.#connections.set(lane, connection);
-    log.info(
-      { line: this.name, lane, hostVersion, generation: agreement.generation, checked: agreement.checked },
-      'a host connected',
-    );
+  /** Something of that lane was lost: its host is asked to greet again. */
+  ask(lane: number): void {
+    this.#greeting.ask(lane);
   }
 
-  #notice(notice: ConnectionNotice): void {
-    if (notice.kind === 'stale_channel') return; // frames that crossed the end of their session
-    const reason =
-      notice.kind === 'message_invalid' ? notice.error.message : `unknown frame type ${notice.type}`;
-    this.#options.log.warn({ line: this.name, kind: notice.kind, reason }, 'refused a message');
+  stopAsking(lane: number): void {
+    this.#greeting.stopAsking(lane);
   }
 
-  #connectionClosed(lane: number, connection: Connection, error: HawserError): void {
-    if (this.#connections.get(lane) === connection) {
-      this.#connections.delete(lane);
-      this.#greeting.forget(lane);
-    }
-    this.#options.log.info(
-      { line: this.name, lane, code: error.code, reason: error.message },
-      'a host is gone',
-    );
+  /** A host went elsewhere, or is not heard any more. A socket that carries nobody is of no use; a device is. */
+  left(): void {
+    if (this.#port.clientCount === 0 && (this.kind === 'unix' || this.kind === 'vsock')) this.#port.close();
   }
 
   #closed(error: HawserError | undefined): void {
     this.#cancelSkipLog?.();
+    this.#greeting.stop();
     this.#options.log.debug({ line: this.name, reason: error?.message }, 'the line was closed');
     this.#options.closed(this);
   }

@@ -6,6 +6,7 @@ import { AgentLine } from './agent-line.js';
 import type { Config } from './config.js';
 import { systemCallError } from './ffi/errno.js';
 import * as native from './ffi/native.js';
+import { Hosts } from './hosts.js';
 import type { Log } from './log.js';
 import { Launcher } from './processes/launcher.js';
 import { OrphanReaper } from './processes/orphan-reaper.js';
@@ -18,7 +19,7 @@ import { openTransport } from './transports/transport.js';
 import { agentVersion } from './version.js';
 
 /** What this build can do beyond running commands, as `Welcome` lists it. */
-const features = ['exec', 'terminal', 'rlimits', 'info'] as const;
+const features = ['exec', 'terminal', 'rlimits', 'info', 'resume', 'attach'] as const;
 
 /** How long the exits of a shutdown may take to leave, for a host that does not read. */
 const flushMsMax = 2_000;
@@ -34,6 +35,7 @@ export class Agent {
   readonly #poller: Poller;
   readonly #launcher: Launcher;
   readonly #sessions: Sessions;
+  readonly #hosts: Hosts;
   readonly #reaper: OrphanReaper;
   readonly #transports: Transport[] = [];
   readonly #lines = new Set<AgentLine>();
@@ -50,6 +52,7 @@ export class Agent {
       spoolBudgetBytes: config.spoolBudgetBytes,
       heartbeatIntervalMs: config.heartbeatIntervalMs,
       heartbeatTimeoutMs: config.heartbeatTimeoutMs,
+      resumeGraceMs: config.resumeGraceMs,
     };
     this.#budget = new SpoolBudget(config.spoolBudgetBytes);
     this.#codec = new MessageCodec(this.#limits);
@@ -66,6 +69,14 @@ export class Agent {
       context: new ExecPlanContext(new Users(), ownEnvironment(), process.getuid?.() ?? 0),
       sessionsMax: config.sessionsMax,
       bootId: this.#bootId,
+    });
+    this.#hosts = new Hosts({
+      limits: this.#limits,
+      codec: this.#codec,
+      clock: systemClock,
+      budget: this.#budget,
+      log,
+      request: (connection, channel, message) => this.#request(connection, channel, message),
     });
     this.#reaper = new OrphanReaper((pid) => this.#sessions.isLeader(pid));
   }
@@ -104,8 +115,9 @@ export class Agent {
     for (const transport of this.#transports) transport.stop();
     await this.#sessions.terminateAll('shutdown');
     const closed = new Promise<void>((resolve) => (this.#onIdle = resolve));
-    for (const line of this.#lines)
-      line.close(new HawserError('connection_closed', 'the agent is shutting down'));
+    const reason = new HawserError('connection_closed', 'the agent is shutting down');
+    for (const line of this.#lines) line.close(reason);
+    this.#hosts.endAway(reason);
     if (this.#lines.size > 0)
       await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, flushMsMax))]);
     this.close();
@@ -130,10 +142,9 @@ export class Agent {
       limits: this.#limits,
       codec: this.#codec,
       clock: systemClock,
-      budget: this.#budget,
       token: this.#config.token,
       log: this.#log,
-      request: (connection, channel, message) => this.#request(connection, channel, message),
+      hosts: this.#hosts,
       closed: (line) => {
         this.#lines.delete(line);
         if (this.#lines.size === 0) this.#onIdle?.();
@@ -156,12 +167,17 @@ export class Agent {
         if (channel !== 0) this.#sessions.exec(connection, channel, message);
         else refuse('invalid_argument', 'channel 0 is the connection itself, no session');
         return;
+      case 'Attach':
+        if (channel !== 0) this.#sessions.attach(connection, channel, message);
+        else refuse('invalid_argument', 'channel 0 is the connection itself, no session');
+        return;
       case 'Info':
         connection.send(channel, 'InfoReply', { re: message.number, ...this.#info() });
         return;
       case 'Signal':
       case 'Resize':
       case 'Rlimits':
+      case 'Detach':
         refuse('session_ended', `no session runs on channel ${channel}`);
         return;
       case 'Done':

@@ -18,6 +18,8 @@ const schema = v.strictObject({
   spoolBudgetBytes: v.optional(positive, defaultLimits.spoolBudgetBytes),
   heartbeatIntervalMs: v.optional(positive, defaultLimits.heartbeatIntervalMs),
   heartbeatTimeoutMs: v.optional(positive, defaultLimits.heartbeatTimeoutMs),
+  /** How long a connection without a line is kept for its host, ms. */
+  resumeGraceMs: v.optional(positive, defaultLimits.resumeGraceMs),
   /** Takes vsock peers of CID 1 too: for tests inside one machine. */
   vsockAllowLoopback: v.optional(v.boolean(), false),
   /** Waits for orphans that the kernel hands over. Default: when this is PID 1. */

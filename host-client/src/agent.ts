@@ -1,44 +1,21 @@
-import { randomBytes } from 'node:crypto';
-import type {
-  Connection,
-  ConnectionNotice,
-  Limits,
-  Line,
-  Message,
-  Payload,
-  PortCounters,
-} from '@hawser/protocol';
-import {
-  defaultLimits,
-  frameTypes,
-  HawserError,
-  HostGreeting,
-  MessageCodec,
-  Port,
-  Connection as ProtocolConnection,
-  SpoolBudget,
-  systemClock,
-} from '@hawser/protocol';
+import type { ConnectionNotice, Limits, Line, Message, Payload, PortCounters } from '@hawser/protocol';
+import { defaultLimits, HawserError, MessageCodec } from '@hawser/protocol';
 import { execRequest } from './exec-request.js';
-import type { ConnectOptions, ExecOptions, SpawnOptions } from './options.js';
+import type { LinkState } from './link.js';
+import { Link } from './link.js';
+import type { AttachOptions, ConnectOptions, ExecOptions, SpawnOptions } from './options.js';
+import type { CommandOpening } from './sessions/command.js';
 import { Command } from './sessions/command.js';
-import type { CommandInput } from './sessions/command-input.js';
-import type { CommandOutput } from './sessions/command-output.js';
 import type { ExecResult } from './sessions/exec.js';
 import { aborted, Execution } from './sessions/exec.js';
 import { InputStream } from './sessions/input-stream.js';
 import { OutputStream } from './sessions/output-stream.js';
 import { Session } from './sessions/session.js';
-import { hostVersion } from './version.js';
 
 /** What the agent said of itself when it was greeted. */
 export type AgentWelcome = Payload<'Welcome'>;
 /** What the agent says of itself now. */
 export type AgentInfo = Omit<Payload<'InfoReply'>, 're'>;
-
-/** What a host must not hold back an agent by: memory for stdin that agents have not taken yet, bytes. */
-const spoolBudgetBytes = 256 * 1024 * 1024;
-const readBufferBytes = 1024 * 1024;
 
 /**
  * An agent that answered, at the other end of a line. `close`, or `await using`, lets go of it:
@@ -53,28 +30,20 @@ export class Agent implements AsyncDisposable {
   readonly closed: Promise<HawserError>;
   /** What the agent said of itself when it was greeted. */
   readonly welcome: AgentWelcome;
-  readonly #port: Port;
+  readonly #link: Link;
   readonly #limits: Limits;
-  readonly #connection: Connection;
   readonly #questions = new Map<
     number,
     { resolve: (info: AgentInfo) => void; reject: (error: HawserError) => void }
   >();
   #channel = 0;
 
-  private constructor(
-    port: Port,
-    connection: Connection,
-    limits: Limits,
-    welcome: AgentWelcome,
-    closed: Promise<HawserError>,
-  ) {
-    this.#port = port;
-    this.#connection = connection;
+  private constructor(link: Link, limits: Limits, closed: Promise<HawserError>) {
+    this.#link = link;
     this.#limits = limits;
-    this.welcome = welcome;
+    this.welcome = link.welcome;
     this.closed = closed;
-    connection.openChannel(0, {
+    link.connection.openChannel(0, {
       message: (message) => this.#message(message),
       closed: (error) => this.#ended(error),
     });
@@ -83,77 +52,52 @@ export class Agent implements AsyncDisposable {
   /**
    * Greets the agent at the other end of `line`, and owns the line from then on.
    *
+   * @param reopen opens the line once more when it was lost; without it the connection ends with its line.
    * @throws HawserError `handshake_timeout`, `rejected`, `unsupported`, `aborted`, `line_closed`; the line is closed then.
    */
-  static async greet(line: Line, options: ConnectOptions = {}): Promise<Agent> {
+  static async greet(
+    line: Line,
+    options: ConnectOptions = {},
+    reopen?: (signal: AbortSignal) => Promise<Line>,
+  ): Promise<Agent> {
     const limits = limitsOf(options);
-    const codec = new MessageCodec(limits);
-    return new Promise<Agent>((resolve, reject) => {
-      let agent: Agent | undefined;
-      let connectionEnded!: (error: HawserError) => void;
-      const closed = new Promise<HawserError>((settle) => (connectionEnded = settle));
-      const fail = (error: HawserError): void => {
-        options.signal?.removeEventListener('abort', onAbort);
-        greeting.stop();
-        line.close();
-        reject(error);
-      };
-      const onAbort = (): void => fail(aborted(options.signal as AbortSignal));
-      const port: Port = new Port(line, limits, readBufferBytes, {
-        greeting: (frame) => {
-          if (agent === undefined) greeting.frame(frame);
-          else agent.#greetedAgain(frame.type);
-        },
-        skipped: () => {}, // counted by the port, and shown by `counters`
-        closed: (error) => fail(error ?? new HawserError('line_closed', `${line.name} was closed`)),
-      });
-      const greeting: HostGreeting = new HostGreeting(port, {
-        lane: 0,
-        limits,
-        codec,
-        clock: systemClock,
-        connectionKey: randomBytes(16),
-        hostVersion,
-        token: options.token,
-        checked: options.checked ?? false,
-        wallClockUs: () => Date.now() * 1000,
-        failed: fail,
-        welcomed: (agreement, welcome) => {
-          options.signal?.removeEventListener('abort', onAbort);
-          const connection = new ProtocolConnection(port, {
-            lane: 0,
-            agreement,
-            limits,
-            codec,
-            clock: systemClock,
-            budget: new SpoolBudget(spoolBudgetBytes),
-            handler: {
-              request: () => {}, // a guest asks nothing of a host
-              notice: (notice) => agent?.onNotice(notice),
-              closed: (error) => {
-                connectionEnded(error);
-                port.closeAfterFlush();
-              },
-            },
-          });
-          agent = new Agent(port, connection, limits, welcome, closed);
-          resolve(agent);
-        },
-      });
-      port.start();
-      if (options.signal?.aborted === true) onAbort();
-      else options.signal?.addEventListener('abort', onAbort, { once: true });
+    let agent: Agent | undefined;
+    let connectionEnded!: (error: HawserError) => void;
+    const closed = new Promise<HawserError>((settle) => (connectionEnded = settle));
+    const link = await Link.greet(line, {
+      limits,
+      codec: new MessageCodec(limits),
+      token: options.token,
+      checked: options.checked ?? false,
+      graceMs: options.graceMs,
+      reconnectMs: options.reconnectMs,
+      reopen,
+      signal: options.signal,
+      aborted: () => aborted(options.signal as AbortSignal),
+      notice: (notice) => agent?.onNotice(notice),
+      stateChanged: (state, reason) => agent?.onState(state, reason),
+      closed: (error) => connectionEnded(error),
     });
+    agent = new Agent(link, limits, closed);
+    return agent;
   }
 
   /** The line's name, e.g. `unix:/run/hawser.sock`. */
   get line(): string {
-    return this.#port.line.name;
+    return this.#link.port.line.name;
   }
 
-  /** What went over the line, noise included. */
+  /** `resuming` while the line, or something on it, is lost: calls go on when the agent is reached again. */
+  get state(): LinkState {
+    return this.#link.state;
+  }
+
+  /** Called when `state` changes, with the reason unless it is good. */
+  onState: (state: LinkState, reason: HawserError | undefined) => void = () => {};
+
+  /** What went over the line, noise included; since it was opened last. */
   get counters(): Readonly<PortCounters> {
-    return this.#port.counters;
+    return this.#link.port.counters;
   }
 
   /** Called for what the agent sent that was wrong or unknown; the connection goes on. */
@@ -184,7 +128,12 @@ export class Agent implements AsyncDisposable {
   ): Promise<ExecResult<string | Buffer>> {
     const stdin = options.input === undefined ? 'null' : 'pipe';
     const execution = new Execution(options, (input, outputs) =>
-      this.#start(cmd, args, { ...options, stdin }, { input, outputs }),
+      this.#start(options.signal, {
+        name: 'ExecRequest',
+        body: execRequest(cmd, args, { ...options, stdin }),
+        input,
+        outputs,
+      }),
     );
     return this.#abortable(execution.command, options.signal, () => execution.result());
   }
@@ -204,8 +153,9 @@ export class Agent implements AsyncDisposable {
     const stderr = options.tty === undefined || options.tty === false ? new OutputStream() : null;
     const stdin = options.stdin === 'null' ? null : new InputStream();
     const outputs = stderr === null ? [stdout] : [stdout, stderr];
-    const command = this.#start(cmd, args, options, { input: stdin, outputs });
     const { signal } = options;
+    const body = execRequest(cmd, args, options);
+    const command = this.#start(signal, { name: 'ExecRequest', body, input: stdin, outputs });
     await this.#abortable(command, signal, () => command.started);
     if (signal !== undefined) {
       const onAbort = (): void => void command.kill().catch(() => {});
@@ -215,20 +165,54 @@ export class Agent implements AsyncDisposable {
     return new Session(command, stdin, stdout, stderr);
   }
 
+  /**
+   * Follows a session that runs, or has ended and was kept: one that was started detached, by another host,
+   * or before this process was. Any number of hosts may read; the last that asked for stdin writes.
+   *
+   * @param sessionId `Session.id` of the one that started it.
+   * @throws HawserError `unknown_session`, and whatever ends the connection.
+   * @example
+   * const session = await agent.attach(id, { from: 'start' });
+   * session.stdout.on('gap', ({ from, to }) => console.error(`bytes ${from} to ${to} are not kept any more`));
+   */
+  async attach(sessionId: string, options: AttachOptions = {}): Promise<Session> {
+    const { from = 'end' } = options;
+    const stdin = options.stdin === true ? new InputStream() : null;
+    const stdout = new OutputStream();
+    let stderr: OutputStream | null = null;
+    const command = this.#start(undefined, {
+      name: 'Attach',
+      body: {
+        sessionId,
+        stdin: options.stdin,
+        stdout: typeof from === 'object' ? from.stdout : from,
+        stderr: typeof from === 'object' ? from.stderr : from,
+      },
+      input: stdin,
+      outputs: (terminal) => {
+        if (terminal) return [stdout];
+        stderr = new OutputStream();
+        return [stdout, stderr];
+      },
+    });
+    await command.started;
+    return new Session(command, command.stdinFrom === undefined ? null : stdin, stdout, stderr);
+  }
+
   /** Measures a round trip. @returns milliseconds. */
   ping(): Promise<number> {
-    return this.#connection.ping();
+    return this.#link.connection.ping();
   }
 
   /** What the agent says of itself now: sessions, memory, what its lines carried. */
   async info(): Promise<AgentInfo> {
-    const number = this.#connection.send(0, 'Info', {});
+    const number = this.#link.connection.send(0, 'Info', {});
     return new Promise((resolve, reject) => this.#questions.set(number, { resolve, reject }));
   }
 
   /** Says goodbye and closes the line. The sessions end. */
   async close(): Promise<void> {
-    this.#connection.close();
+    this.#link.close();
     await this.closed;
   }
 
@@ -236,17 +220,11 @@ export class Agent implements AsyncDisposable {
     await this.close();
   }
 
-  #start(
-    cmd: string | Uint8Array,
-    args: readonly (string | Uint8Array)[],
-    options: SpawnOptions,
-    ends: { input: CommandInput | null; outputs: readonly CommandOutput[] },
-  ): Command {
-    if (options.signal?.aborted === true) throw aborted(options.signal);
+  #start(signal: AbortSignal | undefined, opening: CommandOpening): Command {
+    if (signal?.aborted === true) throw aborted(signal);
     return new Command(
-      (handler) => this.#connection.openChannel(++this.#channel, handler),
-      execRequest(cmd, args, options),
-      ends,
+      (handler) => this.#link.connection.openChannel(++this.#channel, handler),
+      opening,
       this.#limits.spoolBytesMax,
     );
   }
@@ -277,12 +255,6 @@ export class Agent implements AsyncDisposable {
     this.#questions.delete(re);
     if (message.name === 'InfoReply') question.resolve(body as AgentInfo);
     else question.reject(new HawserError('unsupported', message.body.message));
-  }
-
-  /** The agent announces itself on a line that we hold: it was started again, or opened the line anew. */
-  #greetedAgain(type: number): void {
-    if (type === frameTypes.Ready.id)
-      this.#connection.lineClosed(new HawserError('connection_closed', 'the agent opened its line anew'));
   }
 
   #ended(error: HawserError): void {

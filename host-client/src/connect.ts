@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { Agent } from './agent.js';
 import type { ConnectOptions } from './options.js';
-import { openLine } from './transports/connect-line.js';
+import { canBeReopened, openLine } from './transports/connect-line.js';
 import { DuplexLine } from './transports/duplex-line.js';
 
 /**
@@ -15,6 +15,8 @@ import { DuplexLine } from './transports/duplex-line.js';
  * - `local:`, an agent started here for the purpose
  * - or any Duplex stream
  *
+ * A line that is lost is opened again, and everything goes on where it was; `local:` and a Duplex cannot be.
+ *
  * @throws HawserError `line_open_failed`, `handshake_timeout`, `rejected`, `unsupported`, `aborted`, `missing_dependency`.
  * @example
  * await using agent = await connect('unix:/run/hawser.sock');
@@ -22,5 +24,8 @@ import { DuplexLine } from './transports/duplex-line.js';
 export async function connect(line: string | Duplex, options: ConnectOptions = {}): Promise<Agent> {
   if (typeof line !== 'string') return Agent.greet(new DuplexLine(line), options);
   const timeoutMs = options.handshakeTimeoutMs;
-  return Agent.greet(await openLine(line, { signal: options.signal, timeoutMs }), options);
+  const reopen = canBeReopened(line)
+    ? (signal: AbortSignal) => openLine(line, { signal, timeoutMs })
+    : undefined;
+  return Agent.greet(await openLine(line, { signal: options.signal, timeoutMs }), options, reopen);
 }

@@ -36,6 +36,11 @@ export function execRequest(
     killSignal: options.killSignal,
     killGraceMs: options.killGraceMs,
     labels: options.labels === undefined ? undefined : { ...options.labels },
+    key: options.key,
+    detached: options.detached,
+    onDisconnect: options.onDisconnect,
+    historyBytes: options.historyBytes,
+    whenFull: options.whenFull,
   };
 }
 

@@ -10,7 +10,9 @@ export { errorCodes, HawserError } from '@hawser/protocol';
 export type { AgentInfo, AgentWelcome } from './agent.js';
 export { Agent } from './agent.js';
 export { connect } from './connect.js';
+export type { LinkState } from './link.js';
 export type {
+  AttachOptions,
   CommandOptions,
   ConnectOptions,
   ExecOptions,

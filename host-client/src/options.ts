@@ -52,6 +52,25 @@ export interface CommandOptions {
   /** Default 5000. */
   readonly killGraceMs?: number;
   readonly labels?: Readonly<Record<string, string>>;
+  /**
+   * Names the command: the same key again finds the session of the first request, running or ended, instead
+   * of running it twice. For a retry when it is not known whether the first one arrived. Unique to the agent.
+   */
+  readonly key?: string;
+  /** It is its own: it outlives this connection, and is kept for `Agent.attach` when it has ended. */
+  readonly detached?: boolean;
+  /**
+   * What becomes of it when nobody is attached any more because a connection ended, and after how long.
+   * Default: `terminate` at once, with `killSignal`; `keep` for a detached one.
+   */
+  readonly onDisconnect?: { readonly afterMs?: number; readonly action: 'terminate' | 'kill' | 'keep' };
+  /** Output that was read and is kept for whoever attaches later, bytes of each. Default: 0, 1 MiB when detached. */
+  readonly historyBytes?: number;
+  /**
+   * With no room for output and nobody attached, the command waits, or the oldest bytes are dropped, which
+   * whoever attaches is told. Default: `block`, `dropOldest` when detached.
+   */
+  readonly whenFull?: 'block' | 'dropOldest';
   /** Ends the command with SIGKILL, and the call with `aborted`. A launch that hangs is cancelled too. */
   readonly signal?: AbortSignal;
 }
@@ -74,6 +93,16 @@ export interface ExecOptions extends CommandOptions {
   readonly maxBufferBytes?: number;
 }
 
+export interface AttachOptions {
+  /** Writes to its stdin from now on; whoever did before is told (`stdin_taken`). Default false. */
+  readonly stdin?: boolean;
+  /**
+   * Where to read from: what is kept, what comes from now on (default), or positions in bytes of each output, as
+   * of a process that has read so much and was killed. What is not kept any more is told by the event `gap`.
+   */
+  readonly from?: 'start' | 'end' | { readonly stdout: number; readonly stderr?: number };
+}
+
 export interface SignalOptions {
   /** Default `group`: the leader's process group. */
   readonly target?: SignalTarget;
@@ -88,6 +117,10 @@ export interface ConnectOptions {
   readonly windowBytes?: number;
   readonly heartbeatIntervalMs?: number;
   readonly heartbeatTimeoutMs?: number;
+  /** How long the agent keeps the connection when its line was lost, ms; at most its own limit, the default. */
+  readonly graceMs?: number;
+  /** How long a lost line is tried to be opened again, ms; 0: the connection ends with its line. Default: as the agent keeps it. */
+  readonly reconnectMs?: number;
   /** Checksums over every byte, also on a line that should not need them. */
   readonly checked?: boolean;
   /** Ends the attempt to connect. */

@@ -29,6 +29,8 @@ export const errorCodes = [
   'not_a_terminal',
   // A running session
   'stdin_closed',
+  'stdin_taken',
+  'detached',
   'max_buffer',
   'output_mismatch',
   'system_call_failed',

@@ -53,6 +53,13 @@ export const defaultLimits = {
   helloIntervalMaxMs: 3_000,
   /** Memory of one output stream's spool, bytes. */
   spoolBytesMax: 1024 * 1024,
+  /** Most history that a session may ask for, of each output, bytes. */
+  historyBytesMax: 4 * 1024 * 1024,
+  /** Connections without a line that an agent keeps; beyond, the oldest is ended. */
+  suspendedConnectionsMax: 64,
+  /** Sessions that have ended and are kept for whoever attaches later, and for how long. */
+  keptSessionsMax: 256,
+  keptSessionMs: 600_000,
   /** Memory of all spools of one process together, bytes. */
   spoolBudgetBytes: 16 * 1024 * 1024,
 } as const;

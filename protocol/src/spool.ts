@@ -32,9 +32,9 @@ export class SpoolBudget {
   }
 
   /** @returns a buffer of `bytes`, or `undefined` when the budget does not hold it and it is not `urgent`. */
-  take(owner: object, bytes: number, urgent: boolean): Uint8Array | undefined {
+  take(owner: object | undefined, bytes: number, urgent: boolean): Uint8Array | undefined {
     if (!urgent && this.#bytes + bytes > this.bytesMax) return undefined;
-    const pooled = this.#free.get(owner)?.get(bytes)?.pop();
+    const pooled = owner && this.#free.get(owner)?.get(bytes)?.pop();
     if (pooled !== undefined) {
       this.#freeBytes -= bytes;
       this.#bytes += bytes;
@@ -46,10 +46,11 @@ export class SpoolBudget {
   }
 
   /** @param reusable its bytes were all consumed, as far as the peer may be believed. */
-  giveBack(owner: object, buffer: Uint8Array, reusable: boolean): void {
+  giveBack(owner: object | undefined, buffer: Uint8Array, reusable: boolean): void {
     const bytes = buffer.length;
     this.#bytes -= bytes;
-    if (!reusable || this.#bytes + this.#freeBytes + bytes > this.#keptBytesMax) return;
+    if (owner === undefined || !reusable || this.#bytes + this.#freeBytes + bytes > this.#keptBytesMax)
+      return;
     let lists = this.#free.get(owner);
     if (lists === undefined) this.#free.set(owner, (lists = new Map<number, Uint8Array[]>()));
     const list = lists.get(bytes);
@@ -122,18 +123,21 @@ const noRoom = new Uint8Array(0);
  */
 export class Spool {
   readonly #budget: SpoolBudget;
-  readonly #owner: object;
+  #owner: object | undefined;
   readonly #bytesMax: number;
   /** In order and without a gap; `#end` lies in the last one or at its end. */
   readonly #segments: Segment[] = [];
-  #start = 0;
-  #end = 0;
+  #start: number;
+  #end: number;
 
   /**
    * @param owner whose memory it is: only spools of the same owner use it again.
    * @param bytesMax the most that it holds; see `push` for the one exception.
+   * @param from position of the first byte.
    */
-  constructor(budget: SpoolBudget, owner: object, bytesMax: number) {
+  constructor(budget: SpoolBudget, owner: object, bytesMax: number, from = 0) {
+    this.#start = from;
+    this.#end = from;
     this.#budget = budget;
     this.#owner = owner;
     this.#bytesMax = bytesMax;
@@ -151,6 +155,21 @@ export class Spool {
 
   get bytes(): number {
     return this.#end - this.#start;
+  }
+
+  /** Up to where the oldest piece reaches: freeing less than that frees no memory. */
+  get oldestPieceEnd(): number {
+    const [oldest] = this.#segments;
+    return oldest === undefined ? this.#end : Math.min(this.#end, oldest.from + oldest.buffer.length);
+  }
+
+  isOwnedBy(owner: object): boolean {
+    return this.#owner === owner;
+  }
+
+  /** Its memory is not used again when it is given back: others may be reading it, or the owner is gone. */
+  disown(): void {
+    this.#owner = undefined;
   }
 
   /** Memory held, bytes. */
@@ -199,11 +218,21 @@ export class Spool {
 
   /** Everything before position `until` was consumed and is not asked for again. */
   free(until: number): void {
+    this.#free(until, true);
+  }
+
+  /** As `free`, for bytes that nobody has consumed: a frame of them may be on its way. */
+  drop(until: number): void {
+    this.#free(until, false);
+  }
+
+  #free(until: number, consumed: boolean): void {
     if (until <= this.#start) return;
     this.#start = Math.min(until, this.#end);
     while (this.#segments.length > 0) {
       const [oldest] = this.#segments as [Segment];
       if (
+        consumed &&
         this.#start === this.#end &&
         oldest.buffer.length === segmentBytes.first &&
         this.#segments.length === 1
@@ -214,7 +243,7 @@ export class Spool {
       }
       if (this.#start < this.#end && this.#start < oldest.from + oldest.buffer.length) return;
       this.#segments.shift();
-      this.#budget.giveBack(this.#owner, oldest.buffer, true);
+      this.#budget.giveBack(this.#owner, oldest.buffer, consumed);
     }
   }
 

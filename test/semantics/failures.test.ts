@@ -358,10 +358,11 @@ overEachLine(async (t, { agent, agentd }) => {
     await refused({ tty: { rows: -1, cols: 5 } }, 'invalid_argument');
     // What is left out in silence would be found out too late.
     await refused({ cgroup: { memoryMax: 1 } }, 'unsupported');
-    await refused({ key: 'once' }, 'unsupported');
-    await refused({ detached: true }, 'unsupported');
-    await refused({ onDisconnect: { after: 1, action: 'kill' } }, 'unsupported');
-    await refused({ whenFull: 'dropOldest' }, 'unsupported');
+    await refused({ key: '' }, 'invalid_argument');
+    await refused({ onDisconnect: { action: 'forget' } }, 'invalid_argument');
+    await refused({ onDisconnect: { action: 'kill', afterMs: 2 ** 40 } }, 'invalid_argument');
+    await refused({ historyBytes: 2 ** 40 }, 'invalid_argument');
+    await refused({ whenFull: 'dropNewest' }, 'invalid_argument');
     const env = ['TWICE=first', 'OTHER=x', 'TWICE=second', Buffer.from('TWICE=last')];
     const { stdout } = await asSentBy({ env, later: 'unknown fields are a later host' }, () =>
       agent.exec('sh', ['-c', 'echo $TWICE $OTHER']),

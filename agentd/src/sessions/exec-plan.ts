@@ -1,10 +1,11 @@
 import type { ExecRequest, Text } from '@hawser/protocol';
-import { HawserError } from '@hawser/protocol';
+import { defaultLimits, HawserError } from '@hawser/protocol';
 import type { LaunchRequest } from '../processes/launch-request.js';
 import type { WindowSize } from '../processes/pseudo-terminal.js';
 import { getLimit, limitNumber, type ResourceLimit, resourceLimit } from '../processes/rlimits.js';
 import { signalNumber } from '../processes/signals.js';
 import type { User, Users } from '../processes/users.js';
+import type { Retention } from './output-spool.js';
 
 /** Everything that an exec request asks for, checked, in the launcher's terms. */
 export interface ExecPlan {
@@ -15,6 +16,17 @@ export interface ExecPlan {
   readonly timeoutMs: number | undefined;
   readonly killSignal: number;
   readonly killGraceMs: number;
+  readonly retention: Retention;
+  readonly onDisconnect: OnDisconnect;
+  /** It is kept for whoever attaches, also when it has ended. */
+  readonly kept: boolean;
+  readonly key: string | undefined;
+}
+
+/** What becomes of a session when nobody is attached any more since a connection ended. */
+export interface OnDisconnect {
+  readonly afterMs: number;
+  readonly action: 'terminate' | 'kill' | 'keep';
 }
 
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -89,6 +101,26 @@ export function planExec(request: ExecRequest, context: ExecPlanContext): ExecPl
       request.timeoutMs === undefined ? undefined : inRange('timeoutMs', request.timeoutMs, 1, timeoutMsMax),
     killSignal: signalNumber(request.killSignal ?? 'SIGTERM'),
     killGraceMs: inRange('killGraceMs', request.killGraceMs ?? defaultKillGraceMs, 0, timeoutMsMax),
+    ...keepingOf(request),
+  };
+}
+
+/** A detached command outlives its host, and is not held up by nobody reading it; another ends with its host. */
+function keepingOf(request: ExecRequest): Pick<ExecPlan, 'retention' | 'onDisconnect' | 'kept' | 'key'> {
+  const detached = request.detached === true;
+  const action = request.onDisconnect?.action ?? (detached ? 'keep' : 'terminate');
+  const historyBytes = request.historyBytes ?? (detached ? defaultLimits.spoolBytesMax : 0);
+  return {
+    retention: {
+      historyBytes: inRange('historyBytes', historyBytes, 0, defaultLimits.historyBytesMax),
+      whenFull: request.whenFull ?? (detached ? 'dropOldest' : 'block'),
+    },
+    onDisconnect: {
+      afterMs: inRange('onDisconnect.afterMs', request.onDisconnect?.afterMs ?? 0, 0, timeoutMsMax),
+      action,
+    },
+    kept: detached || request.key !== undefined || action === 'keep',
+    key: request.key,
   };
 }
 
@@ -101,15 +133,7 @@ function limitsOf(request: ExecRequest, context: ExecPlanContext): ResourceLimit
 
 /** What a later generation's agent does. Refused by name, so that nothing is silently left out. */
 function refuseUnsupported(request: ExecRequest): void {
-  const refused: [string, boolean][] = [
-    ['cgroup', request.cgroup !== undefined],
-    ['detached', request.detached === true],
-    ['onDisconnect', request.onDisconnect !== undefined],
-    ['historyBytes', request.historyBytes !== undefined],
-    ['whenFull dropOldest', request.whenFull === 'dropOldest'],
-    ['labels', request.labels !== undefined],
-    ['key', request.key !== undefined],
-  ];
+  const refused: [string, boolean][] = [['cgroup', request.cgroup !== undefined]];
   for (const [name, asked] of refused) {
     if (asked)
       throw new HawserError('unsupported', `this agent does not support ${name}`, { stage: 'validate' });

@@ -1,14 +1,5 @@
-import type {
-  Channel,
-  ChannelHandler,
-  ExitRecord,
-  Message,
-  Payload,
-  SendStream,
-  StreamCount,
-} from '@hawser/protocol';
+import type { Connection, ExitRecord, Limits, Message, Payload, Spool } from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
-import { systemCallError } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 import type { WaitResult } from '../processes/exit-status.js';
 import { reapPidfd } from '../processes/exit-status.js';
@@ -17,18 +8,13 @@ import type { LaunchedProcess, LaunchFailure } from '../processes/launcher.js';
 import type { Watch } from '../processes/poller.js';
 import { POLL_IN } from '../processes/poller.js';
 import { PseudoTerminal } from '../processes/pseudo-terminal.js';
-import {
-  getLimit,
-  limitInfinity,
-  limitNames,
-  limitNumber,
-  resourceLimit,
-  setLimit,
-} from '../processes/rlimits.js';
-import { signalName, signalNumber } from '../processes/signals.js';
+import { signalNumber } from '../processes/signals.js';
+import type { Attachment, AttachmentHandler } from './attachment.js';
 import type { ExecPlan } from './exec-plan.js';
 import { InputPump } from './input-pump.js';
 import { OutputPump } from './output-pump.js';
+import { OutputSpool } from './output-spool.js';
+import { SessionControl } from './session-control.js';
 import type { SessionServices } from './sessions.js';
 
 /** Why Hawser itself ended a session. */
@@ -39,45 +25,49 @@ export type KillReason = NonNullable<ExitRecord['killedBy']>;
  * - hanging: its launch was given up, which the host was told, and its process has not died of that yet.
  * - running: the command runs.
  * - draining: the leader is gone and `Exited` was sent; descendants still hold an output.
- * - ended: nothing of it is left to be read here; the host may still be consuming.
+ * - ended: nothing of it is left to be read here; hosts may still be consuming.
  */
 type SessionState =
   | { at: 'starting' }
   | { at: 'hanging' }
   | { at: 'running'; startedAtUs: number; startedAt: bigint }
-  | { at: 'draining' }
-  | { at: 'ended' };
+  | { at: 'draining'; exit: ExitRecord }
+  | { at: 'ended'; exit: ExitRecord | undefined };
 
 const SIGKILL = 9;
 
-/** One command: its process, its streams, and the channel of the host that asked for it. */
-export class ExecSession implements ChannelHandler {
+/** One command: its process, its output, and the hosts that are attached to it. */
+export class ExecSession implements AttachmentHandler {
   readonly id: string;
   readonly #services: SessionServices;
   readonly #plan: ExecPlan;
-  readonly #channel: Channel;
   readonly #terminal: PseudoTerminal | undefined;
   readonly #process: LaunchedProcess;
+  readonly #control: SessionControl;
   readonly #exitWatch: Watch;
-  readonly #stdout: SendStream;
-  readonly #stderr: SendStream | undefined;
-  readonly #outputs: OutputPump[] = [];
+  readonly #attachments = new Set<Attachment>();
+  readonly #stdout: OutputSpool;
+  readonly #stderr: OutputSpool | undefined;
+  readonly #pumps: OutputPump[] = [];
   readonly #input: InputPump | undefined;
   #state: SessionState = { at: 'starting' };
+  #startedAtUs = 0;
+  /** A host has left it to itself, or asked for that: it is there for whoever comes. */
+  #kept: boolean;
   /** Why it is being ended; nothing else ends it then. */
   #kill: KillReason | undefined;
-  /** What the host has sent the leader, by name: one of these may be what it dies of. */
-  readonly #signalled = new Set<string>();
   #cancelTimer: (() => void) | undefined;
+  #cancelDisconnect: (() => void) | undefined;
   #stdinFd = -1;
   #closed = false;
+  #forgotten = false;
 
   /** @throws HawserError when there is no process; nothing is left behind. */
-  constructor(services: SessionServices, id: string, channel: Channel, plan: ExecPlan) {
+  constructor(services: SessionServices, id: string, first: Attachment, plan: ExecPlan) {
     this.id = id;
     this.#services = services;
     this.#plan = plan;
-    this.#channel = channel;
+    this.#kept = plan.kept;
     this.#terminal = plan.terminal === undefined ? undefined : PseudoTerminal.open(plan.terminal);
     try {
       this.#process = services.launcher.launch({ ...plan.launch, stdio: this.#stdio() }, (failure) =>
@@ -87,20 +77,29 @@ export class ExecSession implements ChannelHandler {
       this.#terminal?.close();
       throw error;
     }
+    this.#control = new SessionControl(this.#process, this.#terminal);
     this.#stdinFd = this.#process.stdinFd;
-    const spoolBytes = services.limits.spoolBytesMax;
-    this.#stdout = channel.openSendStream('Stdout', spoolBytes, () => this.#consumed(0));
-    this.#stderr =
-      this.#terminal === undefined
-        ? channel.openSendStream('Stderr', spoolBytes, () => this.#consumed(1))
-        : undefined;
-    this.#input = plan.stdin === 'pipe' ? this.#openInput() : undefined;
+    const { connection } = first.channel;
+    const output = (at: 0 | 1): OutputSpool =>
+      new OutputSpool(outputSpool(connection, services.limits, plan), plan.retention, () =>
+        this.#pumps[at]?.resume(),
+      );
+    this.#stdout = output(0);
+    this.#stderr = this.#terminal === undefined ? output(1) : undefined;
+    this.#input = plan.stdin === 'pipe' ? this.#openInput(connection) : undefined;
+    this.#follow(first, { stdout: 0, stderr: 0 });
+    this.#input?.openWriter(first.channel, 0);
     this.#exitWatch = services.poller.watch(this.#process.pidfd, POLL_IN, () => this.#leaderDied());
     if (plan.timeoutMs !== undefined) this.#after(plan.timeoutMs, () => this.terminate('timeout'));
   }
 
   get pid(): number {
     return this.#process.pid;
+  }
+
+  /** What its request named it by, so that a repetition finds it. */
+  get key(): string | undefined {
+    return this.#plan.key;
   }
 
   /** How long it may take until `terminate` sends SIGKILL. */
@@ -121,42 +120,137 @@ export class ExecSession implements ChannelHandler {
     }
     if (this.#state.at !== 'running' || this.#kill !== undefined) return;
     this.#kill = reason;
-    this.#signalGroup(this.#plan.killSignal);
-    this.#after(this.#plan.killGraceMs, () => this.#signalGroup(SIGKILL));
+    this.#control.killGroup(this.#plan.killSignal);
+    this.#after(this.#plan.killGraceMs, () => this.#control.killGroup(SIGKILL));
   }
 
-  // What the host says
+  /** Forgets an ended session that was kept: its output goes. */
+  discard(): void {
+    this.#kept = false;
+    this.#forgetWhenOver();
+  }
 
-  message(message: Message): void {
-    try {
-      this.#answer(message);
-    } catch (error) {
-      const { code, message: text, errno, stage } = asHawserError(error);
-      this.#channel.send('Failure', { re: message.number, code, message: text, errno, stage });
+  // Hosts
+
+  /**
+   * One more host follows the session, from where it asks.
+   *
+   * @returns what it is told, before anything else is sent to it; then `begin` is to be called.
+   */
+  attach(
+    attachment: Attachment,
+    request: Pick<Payload<'Attach'>, 'stdin' | 'stdout' | 'stderr'>,
+  ): Omit<Payload<'Attached'>, 're'> {
+    this.#cancelDisconnect?.();
+    const positionOf = (output: OutputSpool, from: number | 'start' | 'end' | undefined): number => {
+      if (from === 'start') return output.start;
+      return typeof from === 'number' ? Math.min(from, output.end) : output.end;
+    };
+    const kept = (output: OutputSpool, from: number): Payload<'Attached'>['stdout'] => ({
+      from,
+      start: output.start,
+      end: output.end,
+    });
+    const stdout = positionOf(this.#stdout, request.stdout);
+    const stderr = this.#stderr && positionOf(this.#stderr, request.stderr);
+    const takesInput = request.stdin === true && this.#input !== undefined;
+    const attached = {
+      sessionId: this.id,
+      pid: this.pid,
+      startedAtUs: this.#startedAtUs,
+      tty: this.#terminal !== undefined,
+      stdout: kept(this.#stdout, stdout),
+      stderr: this.#stderr && kept(this.#stderr, stderr ?? 0),
+      stdinFrom: takesInput ? this.#input?.receivedBytes : undefined,
+    };
+    this.#follow(attachment, { stdout, stderr: stderr ?? 0 });
+    return attached;
+  }
+
+  /** After `attach`: it becomes the writer where it asked for that, and is told how the session ended, if it has. */
+  begin(attachment: Attachment, stdinFrom: number | undefined): void {
+    if (stdinFrom !== undefined) this.#takeInput(attachment, stdinFrom);
+    const state = this.#state;
+    if (state.at === 'draining' || state.at === 'ended') {
+      if (state.exit !== undefined) attachment.tell('Exited', this.#exitNow(state.exit));
+      if (state.at === 'ended') this.consumed(attachment);
     }
   }
 
-  /** The connection is over: so is the session. */
-  closed(_error: HawserError): void {
-    this.terminate('disconnect');
-    this.#closeEnds();
+  /** A request with the key of this session came again: it gets everything from the beginning, as the first did. */
+  repeat(attachment: Attachment): void {
+    this.attach(attachment, { stdout: 0, stderr: 0 });
+    const { at } = this.#state;
+    if (at !== 'starting' && at !== 'hanging') {
+      const { id, pid } = this;
+      attachment.tell('ExecStarted', { sessionId: id, pid, startedAtUs: this.#startedAtUs, existing: true });
+    }
+    // Its bytes begin at 0; those that the first has sent are not taken again.
+    this.begin(attachment, this.#input === undefined ? undefined : 0);
   }
 
-  #answer(message: Message): void {
+  message(attachment: Attachment, message: Message): void {
+    try {
+      this.#answer(attachment, message);
+    } catch (error) {
+      const { code, message: text, errno, stage } = asHawserError(error);
+      attachment.channel.send('Failure', { re: message.number, code, message: text, errno, stage });
+    }
+  }
+
+  /** Its connection is over: with the last of them the session goes as it was to. */
+  lost(attachment: Attachment): void {
+    this.#stdout.disown();
+    this.#stderr?.disown();
+    this.#input?.disown();
+    this.#attachments.delete(attachment);
+    if (this.#attachments.size > 0) return;
+    const { afterMs, action } = this.#plan.onDisconnect;
+    const running = this.#state.at === 'starting' || this.#state.at === 'running';
+    if (!running || action === 'keep') {
+      this.#forgetWhenOver();
+    } else if (afterMs === 0) {
+      this.#disconnected();
+    } else {
+      this.#kept = true;
+      this.#cancelDisconnect = this.#services.clock.after(afterMs, () => this.#disconnected());
+    }
+  }
+
+  consumed(attachment: Attachment): void {
+    if (this.#state.at !== 'ended' || !attachment.consumedAll) return;
+    attachment.release();
+    this.#attachments.delete(attachment);
+    this.#forgetWhenOver();
+  }
+
+  #answer(attachment: Attachment, message: Message): void {
+    const { channel } = attachment;
     switch (message.name) {
       case 'Signal':
         this.#signal(message.body);
         break;
       case 'Resize':
-        this.#runningTerminal().resize(message.body);
+        this.#assertRunning();
+        this.#control.resize(message.body);
         break;
       case 'Rlimits':
-        this.#rlimits(message.number, message.body);
+        this.#assertRunning();
+        channel.send('RlimitsReply', {
+          re: message.number,
+          rlimits: this.#control.rlimits(message.body.set ?? []),
+        });
+        return;
+      case 'Detach':
+        channel.send('Done', { re: message.number });
+        this.#kept = true;
+        this.#drop(attachment);
+        this.#forgetWhenOver();
         return;
       default:
         throw new HawserError('unsupported', `${message.name} is not for a running session`);
     }
-    this.#channel.send('Done', { re: message.number });
+    channel.send('Done', { re: message.number });
   }
 
   #signal({ signal, target }: Payload<'Signal'>): void {
@@ -166,43 +260,7 @@ export class ExecSession implements ChannelHandler {
       return;
     }
     this.#assertRunning();
-    switch (target ?? 'group') {
-      case 'leader':
-        check('pidfd_send_signal', native.signalPidfd(this.#process.pidfd, number), `process ${this.pid}`);
-        this.#signalled.add(signalName(number));
-        return;
-      case 'group':
-        check('kill', native.kill(-this.pid, number), `process group ${this.pid}`);
-        this.#signalled.add(signalName(number));
-        return;
-      case 'foreground':
-        this.#signalForeground(number);
-        return;
-      case 'tree':
-        throw new HawserError('unsupported', 'this agent does not signal whole trees');
-    }
-  }
-
-  #signalForeground(number: number): void {
-    const terminal = this.#runningTerminal();
-    const group = native.foregroundGroup(terminal.masterFd);
-    // 0 is a terminal that has no foreground group now: the session's leader is what is left.
-    if (group < 0) throw systemCallError('ioctl TIOCGPGRP', group, terminal.slavePath);
-    const target = group === 0 ? this.pid : group;
-    check('kill', native.kill(-target, number), `foreground group ${target}`);
-    if (target === this.pid) this.#signalled.add(signalName(number));
-  }
-
-  #rlimits(re: number, { set }: Payload<'Rlimits'>): void {
-    this.#assertRunning();
-    // All are checked before the first is set.
-    const limits = (set ?? []).map(({ resource, soft, hard }) => resourceLimit(resource, soft, hard));
-    for (const limit of limits) setLimit(this.pid, limit);
-    const rlimits = limitNames.map((resource) => {
-      const { soft, hard } = getLimit(this.pid, limitNumber(resource));
-      return { resource, soft: limitOnWire(soft), hard: limitOnWire(hard) };
-    });
-    this.#channel.send('RlimitsReply', { re, rlimits });
+    this.#control.signal(number, target);
   }
 
   #assertRunning(): void {
@@ -212,11 +270,37 @@ export class ExecSession implements ChannelHandler {
     throw new HawserError('session_ended', `session ${this.id} has ended`);
   }
 
-  #runningTerminal(): PseudoTerminal {
-    this.#assertRunning();
-    if (this.#terminal === undefined)
-      throw new HawserError('not_a_terminal', `session ${this.id} has no terminal`);
-    return this.#terminal;
+  #follow(attachment: Attachment, from: { stdout: number; stderr: number }): void {
+    this.#attachments.add(attachment);
+    attachment.follow(this);
+    this.#stdout.addReader(attachment, 'Stdout', from.stdout);
+    this.#stderr?.addReader(attachment, 'Stderr', from.stderr);
+  }
+
+  #takeInput(attachment: Attachment, from: number): void {
+    const input = this.#input as InputPump;
+    for (const other of this.#attachments) {
+      if (other !== attachment && input.isWriter(other.channel))
+        other.tell('StdinTaken', { bytes: input.receivedBytes });
+    }
+    input.openWriter(attachment.channel, from);
+  }
+
+  #drop(attachment: Attachment): void {
+    this.#attachments.delete(attachment);
+    attachment.release();
+  }
+
+  /** Nobody reads it any more: it ends. One with a key is kept all the same, so that it is not run again. */
+  #disconnected(): void {
+    this.#kept = this.#plan.kept;
+    if (!this.#kept) {
+      this.#stdout.discard();
+      this.#stderr?.discard();
+    }
+    if (this.#plan.onDisconnect.action === 'kill') this.#control.killGroup(SIGKILL);
+    this.terminate('disconnect');
+    this.#forgetWhenOver();
   }
 
   // What the process does
@@ -226,8 +310,12 @@ export class ExecSession implements ChannelHandler {
     if (failure !== null) return this.#failed(failure);
     if (this.#kill !== undefined) return this.#failed(cancelled(this.#kill));
     const startedAtUs = Date.now() * 1000;
+    this.#startedAtUs = startedAtUs;
     this.#state = { at: 'running', startedAtUs, startedAt: process.hrtime.bigint() };
-    this.#tell('ExecStarted', { sessionId: this.id, pid: this.pid, startedAtUs });
+    for (const attachment of this.#attachments) {
+      if (attachment.awaitsStart)
+        attachment.tell('ExecStarted', { sessionId: this.id, pid: this.pid, startedAtUs });
+    }
     this.#openOutputs();
   }
 
@@ -239,17 +327,20 @@ export class ExecSession implements ChannelHandler {
   }
 
   #failed(failure: LaunchFailure): void {
-    this.#state = { at: 'ended' };
+    this.#state = { at: 'ended', exit: undefined };
     this.#services.stoppedRunning();
     this.#tellFailure(failure);
   }
 
   #tellFailure({ code, message, stage, errno }: LaunchFailure): void {
     this.#cancelTimer?.();
-    this.#tell('ExecFailed', { code, message, stage, errno: errno === '' ? undefined : errno });
-    this.#input?.stop();
+    this.#kept = false;
+    for (const attachment of [...this.#attachments]) {
+      attachment.tell('ExecFailed', { code, message, stage, errno: errno === '' ? undefined : errno });
+      this.#drop(attachment);
+    }
     this.#closeEnds();
-    this.#channel.release();
+    this.#forgetWhenOver();
     // The child is dead or dying: its pidfd says when it can be reaped.
   }
 
@@ -258,78 +349,86 @@ export class ExecSession implements ChannelHandler {
     this.#process.settle();
     // What was to be ended goes with its leader, all of its group: while the leader is a zombie,
     // nobody else can have the group's number.
-    if (this.#kill !== undefined) this.#signalGroup(SIGKILL);
+    if (this.#kill !== undefined) this.#control.killGroup(SIGKILL);
     const result = reapPidfd(this.#process.pidfd);
     if (result === null) return;
     this.#cancelTimer?.();
     this.#exitWatch.close();
     if (this.#state.at === 'running') this.#exited(result, this.#state);
     if (this.#state.at === 'hanging') {
-      this.#state = { at: 'ended' };
+      this.#state = { at: 'ended', exit: undefined };
       this.#services.stoppedRunning();
+      this.#forgetWhenOver();
     }
     this.#services.leaderReaped(this);
   }
 
   #exited({ status, usage }: WaitResult, started: { startedAtUs: number; startedAt: bigint }): void {
-    for (const output of this.#outputs) output.drain();
+    for (const pump of this.#pumps) pump.drain();
     this.#input?.stop();
-    const complete = this.#outputs.every((output) => output.ended);
-    this.#state = { at: complete ? 'ended' : 'draining' };
-    this.#services.stoppedRunning();
-    this.#tell('Exited', {
+    const complete = this.#pumps.every((pump) => pump.ended);
+    const exit: ExitRecord = {
       ...('code' in status ? { code: status.code, coreDumped: false } : status),
       timedOut: this.#kill === 'timeout',
       killedBy:
-        this.#kill ?? ('signal' in status && this.#signalled.has(status.signal) ? 'request' : undefined),
+        this.#kill ?? ('signal' in status && this.#control.hasSent(status.signal) ? 'request' : undefined),
       rusage: usage,
       startedAtUs: started.startedAtUs,
       durationUs: Number((process.hrtime.bigint() - started.startedAt) / 1000n),
-      stdout: countOf(this.#stdout),
-      stderr: countOf(this.#stderr),
+      ...this.#counts(),
       outputComplete: complete,
-    });
+    };
+    this.#state = { at: complete ? 'ended' : 'draining', exit };
+    this.#services.stoppedRunning();
+    for (const attachment of this.#attachments) attachment.tell('Exited', exit);
     // What the host waits for leaves first.
-    setImmediate(() => (complete ? this.#over() : this.#closeStdin()));
+    setImmediate(() => (complete ? this.#over() : this.#leaderGone()));
   }
 
-  #outputEnded(stream: SendStream): void {
-    stream.end();
-    if (this.#state.at !== 'draining' || !this.#outputs.every((output) => output.ended)) return;
-    this.#state = { at: 'ended' };
-    this.#tell('Closed', { stdout: countOf(this.#stdout), stderr: countOf(this.#stderr) });
+  /** Descendants hold its output still: for whoever reads it, or to no purpose. */
+  #leaderGone(): void {
+    this.#closeStdin();
+    this.#forgetWhenOver();
+  }
+
+  #outputEnded(output: OutputSpool): void {
+    output.finish();
+    const state = this.#state;
+    if (state.at !== 'draining' || !this.#pumps.every((pump) => pump.ended)) return;
+    this.#state = { at: 'ended', exit: state.exit };
+    for (const attachment of this.#attachments) attachment.tell('Closed', this.#counts());
     this.#over();
-  }
-
-  /** The host has consumed bytes of an output. */
-  #consumed(output: 0 | 1): void {
-    this.#outputs[output]?.resume();
-    this.#releaseWhenConsumed();
   }
 
   #over(): void {
     this.#closeEnds();
-    this.#releaseWhenConsumed();
+    for (const attachment of [...this.#attachments]) this.consumed(attachment);
+    this.#forgetWhenOver();
   }
 
-  #releaseWhenConsumed(): void {
-    if (this.#state.at !== 'ended' || !this.#stdout.consumed || this.#stderr?.consumed === false) return;
-    this.#channel.release();
+  /** Once nobody is attached to what has ended, or to what descendants still write, it is nobody's any more. */
+  #forgetWhenOver(): void {
+    const { at } = this.#state;
+    if (this.#forgotten || this.#attachments.size > 0 || (at !== 'ended' && at !== 'draining')) return;
+    if (this.#kept) {
+      if (at === 'ended') this.#services.kept(this);
+      return;
+    }
+    this.#forgotten = true;
+    this.#cancelDisconnect?.();
+    this.#closeEnds();
+    this.#stdout.close();
+    this.#stderr?.close();
+    this.#services.over(this);
   }
 
-  /** Sends to the host, while there is one. */
-  #tell<N extends 'ExecStarted' | 'ExecFailed' | 'Exited' | 'Closed' | 'StdinClosed'>(
-    name: N,
-    body: Payload<N>,
-  ): void {
-    if (this.#channel.connection.open) this.#channel.send(name, body);
+  /** For whoever comes after the exit: descendants may have written more since. */
+  #exitNow(exit: ExitRecord): ExitRecord {
+    return this.#state.at === 'ended' ? { ...exit, ...this.#counts(), outputComplete: true } : exit;
   }
 
-  // Signals and timers
-
-  /** To the leader's group; one that is gone already is no error. Only while the leader is not reaped. */
-  #signalGroup(signal: number): void {
-    native.kill(-this.pid, signal);
+  #counts(): Pick<ExitRecord, 'stdout' | 'stderr'> {
+    return { stdout: this.#stdout.count, stderr: this.#stderr?.count ?? { bytes: 0, dropped: 0 } };
   }
 
   #after(ms: number, callback: () => void): void {
@@ -349,19 +448,19 @@ export class ExecSession implements ChannelHandler {
   #openOutputs(): void {
     const { poller } = this.#services;
     const owned = this.#terminal === undefined;
-    const open = (fd: number, stream: SendStream): void => {
-      this.#outputs.push(new OutputPump(poller, { fd, owned }, stream, () => this.#outputEnded(stream)));
+    const open = (fd: number, output: OutputSpool): void => {
+      this.#pumps.push(new OutputPump(poller, { fd, owned }, output, () => this.#outputEnded(output)));
     };
     open(this.#terminal?.masterFd ?? this.#process.stdoutFd, this.#stdout);
     if (this.#stderr !== undefined) open(this.#process.stderrFd, this.#stderr);
   }
 
-  #openInput(): InputPump {
+  #openInput(connection: Connection): InputPump {
     const { poller, limits, budget } = this.#services;
-    const input = new InputPump({
+    return new InputPump({
       poller,
       fd: this.#terminal?.inputFd ?? this.#process.stdinFd,
-      spool: this.#channel.connection.newSpool(limits.windowBytes),
+      spool: connection.newSpool(limits.windowBytes),
       budget,
       windowBytesMax: limits.windowBytes,
       // A pipe ends by being closed, a terminal that reads lines by a character.
@@ -369,12 +468,12 @@ export class ExecSession implements ChannelHandler {
       onEnd: () => this.#closeStdin(),
       onBroken: (bytes, errno) => this.#inputBroken(bytes, errno),
     });
-    input.attach(this.#channel.openReceiveStream('Stdin', input));
-    return input;
   }
 
   #inputBroken(bytes: number, errno: string): void {
-    this.#tell('StdinClosed', { bytes, errno });
+    for (const attachment of this.#attachments) {
+      if (this.#input?.isWriter(attachment.channel)) attachment.tell('StdinClosed', { bytes, errno });
+    }
     this.#closeStdin();
   }
 
@@ -390,11 +489,15 @@ export class ExecSession implements ChannelHandler {
     this.#closed = true;
     this.#input?.stop();
     this.#closeStdin();
-    for (const output of this.#outputs) output.close();
+    for (const pump of this.#pumps) pump.close();
     if (this.#terminal !== undefined) this.#terminal.close();
-    else if (this.#outputs.length === 0)
+    else if (this.#pumps.length === 0)
       for (const fd of [this.#process.stdoutFd, this.#process.stderrFd]) native.close(fd);
   }
+}
+
+function outputSpool(connection: Connection, limits: Limits, { retention }: ExecPlan): Spool {
+  return connection.newSpool(Math.max(limits.spoolBytesMax, retention.historyBytes));
 }
 
 function cancelled(reason: KillReason): LaunchFailure {
@@ -405,19 +508,6 @@ function cancelled(reason: KillReason): LaunchFailure {
     stage: 'exec',
     errno: '',
   };
-}
-
-function countOf(stream: SendStream | undefined): StreamCount {
-  return { bytes: stream?.spool.end ?? 0, dropped: 0 };
-}
-
-function limitOnWire(value: bigint): number | bigint | 'unlimited' {
-  if (value === limitInfinity) return 'unlimited';
-  return value <= Number.MAX_SAFE_INTEGER ? Number(value) : value;
-}
-
-function check(name: string, result: number, what: string): void {
-  if (result < 0) throw systemCallError(name, result, what);
 }
 
 /** For an answer to the host: a fault of our own is told as one. */

@@ -1,4 +1,4 @@
-import type { ReceiveStream, Spool, SpoolBudget, StreamSink } from '@hawser/protocol';
+import type { Channel, ReceiveStream, Spool, SpoolBudget, StreamSink } from '@hawser/protocol';
 import { EAGAIN, EINTR, errnoName } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 import type { Poller, Watch } from '../processes/poller.js';
@@ -24,14 +24,19 @@ export interface InputPumpOptions {
 /** A pipe that has carried so much is made so large, bytes. */
 const busyBytes = 256 * 1024;
 
-/** Writes a session's stdin to the child, as the child takes it. */
-export class InputPump implements StreamSink {
+/**
+ * Writes a session's stdin to the child, as the child takes it. One host at a time is its writer; positions
+ * are the session's, whoever wrote the bytes.
+ */
+export class InputPump {
   readonly #options: InputPumpOptions;
   #watch: Watch | undefined;
-  #stream: ReceiveStream | undefined;
+  #writer: Writer | undefined;
   #lastByte: number | undefined;
   /** What is left to be written of the end mark, which is not the host's and counts nowhere. */
   #endMark: Uint8Array | undefined;
+  /** Position behind the last byte that was taken of a host, and behind the last that the kernel took. */
+  #received = 0;
   #written = 0;
   /** Of the budget, for the credit beyond the first. */
   #promisedBytes = 0;
@@ -42,39 +47,62 @@ export class InputPump implements StreamSink {
     this.#options = options;
   }
 
-  /** The stream that feeds this; it gets its credit from here. */
-  attach(stream: ReceiveStream): void {
-    this.#stream = stream;
+  /** Position of the next byte that the session takes of its writer. */
+  get receivedBytes(): number {
+    return this.#received;
   }
 
-  data(bytes: Uint8Array): boolean {
-    this.#lastByte = bytes[bytes.length - 1];
-    if (this.#state !== 'open') {
-      this.#stream?.consume(bytes.length);
-      return true;
+  /**
+   * Whoever writes on that channel is the writer from now on; what an earlier one still sends is dropped.
+   *
+   * @param from position of the first byte that comes; of what comes again, nothing is taken twice.
+   */
+  openWriter(channel: Channel, from: number): void {
+    const writer = new Writer(this, channel, from);
+    this.#writer = writer;
+    this.#consumed();
+  }
+
+  /** The channel's host is the writer. */
+  isWriter(channel: Channel): boolean {
+    return this.#writer?.channel === channel;
+  }
+
+  /** @internal Bytes of a writer that end at its position `end`. */
+  take(writer: Writer, given: Uint8Array, end: number): void {
+    if (writer !== this.#writer || this.#state !== 'open') {
+      writer.consumeTo(end);
+      return;
     }
+    const bytes = given.subarray(Math.max(0, this.#received - (end - given.length)));
+    if (bytes.length === 0) {
+      this.#consumed();
+      return;
+    }
+    this.#received += bytes.length;
+    this.#lastByte = bytes[bytes.length - 1];
     const { spool } = this.#options;
     let taken = 0;
     if (spool.bytes === 0) {
       taken = this.#write(bytes);
       if (taken === bytes.length) this.#quick();
-      if (this.#broken) this.#stream?.consume(bytes.length - taken);
     }
     if (taken < bytes.length && !this.#broken) {
       spool.push(bytes.subarray(taken));
       this.#awaitRoom();
     }
-    return true;
   }
 
-  end(): void {
-    if (this.#state !== 'open') return;
+  /** @internal The writer has said the last. */
+  endOf(writer: Writer): void {
+    if (writer !== this.#writer || this.#state !== 'open') return;
     this.#state = 'ending';
     if (this.#options.spool.bytes === 0) this.#finish();
   }
 
-  gap(_from: number, _to: number): void {
-    // A host does not drop stdin.
+  /** The connection whose memory it used is over. */
+  disown(): void {
+    this.#options.spool.disown();
   }
 
   /** Writes no more and gives the sender credit for whatever still comes. */
@@ -82,8 +110,8 @@ export class InputPump implements StreamSink {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
     this.#watch?.stop();
-    const { spool } = this.#options;
-    if (spool.bytes > 0) this.#stream?.consume(spool.bytes);
+    this.#written = this.#received;
+    this.#consumed();
     this.#release();
   }
 
@@ -119,13 +147,19 @@ export class InputPump implements StreamSink {
     const result = native.write2(this.#options.fd, bytes, 0, bytes.length, null, 0, 0);
     if (result >= 0) {
       this.#carried(result);
-      this.#stream?.consume(result);
+      this.#consumed();
       return result;
     }
     if (result === -EAGAIN || result === -EINTR) return 0;
+    const written = this.#written;
     this.stop();
-    this.#options.onBroken(this.#written, errnoName(result));
+    this.#options.onBroken(written, errnoName(result));
     return 0;
+  }
+
+  /** Tells the writer how far the kernel is. */
+  #consumed(): void {
+    this.#writer?.consumeTo(this.#written);
   }
 
   /**
@@ -141,7 +175,7 @@ export class InputPump implements StreamSink {
 
   /** The child has taken everything: it may be sent more at once, while the agent's memory allows. */
   #quick(): void {
-    const stream = this.#stream;
+    const stream = this.#writer?.stream;
     const { budget, windowBytesMax } = this.#options;
     if (stream === undefined || stream.window >= windowBytesMax) return;
     const window = Math.min(stream.window * 2, windowBytesMax);
@@ -176,5 +210,36 @@ export class InputPump implements StreamSink {
     // Any other error: nobody is there to read it.
     this.#endMark = result < 0 ? new Uint8Array() : mark.subarray(result);
     return this.#endMark.length === 0;
+  }
+}
+
+/** One host's stdin, for a session's pump. */
+class Writer implements StreamSink {
+  readonly channel: Channel;
+  readonly stream: ReceiveStream;
+  readonly #pump: InputPump;
+
+  constructor(pump: InputPump, channel: Channel, from: number) {
+    this.#pump = pump;
+    this.channel = channel;
+    this.stream = channel.openReceiveStream('Stdin', this, from);
+  }
+
+  consumeTo(position: number): void {
+    const bytes = position - this.stream.consumedBytes;
+    if (bytes > 0) this.stream.consume(bytes);
+  }
+
+  data(bytes: Uint8Array): boolean {
+    this.#pump.take(this, bytes, this.stream.receivedBytes);
+    return true;
+  }
+
+  end(): void {
+    this.#pump.endOf(this);
+  }
+
+  gap(_from: number, _to: number): void {
+    // A host does not drop stdin.
   }
 }

@@ -1,8 +1,8 @@
-import type { SendStream } from '@hawser/protocol';
 import { EAGAIN, EINTR } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 import type { Poller, Watch } from '../processes/poller.js';
 import { POLL_IN } from '../processes/poller.js';
+import type { OutputSpool } from './output-spool.js';
 
 /** What one wake-up may read before others have their turn, bytes. */
 const turnBytes = 256 * 1024;
@@ -14,23 +14,23 @@ const turnBytes = 256 * 1024;
 const drainBuffer = Buffer.allocUnsafeSlow(64 * 1024);
 
 /**
- * Reads one output of a child, a pipe's end or a terminal's master, straight into its stream's spool.
+ * Reads one output of a child, a pipe's end or a terminal's master, straight into its spool.
  * When the spool is full it stops reading: the child then blocks. Owns a pipe's descriptor; a master
  * belongs to its terminal.
  */
 export class OutputPump {
   readonly #fd: number;
   readonly #ownsFd: boolean;
-  readonly #stream: SendStream;
+  readonly #spool: OutputSpool;
   readonly #watch: Watch;
   readonly #onEnd: () => void;
   #state: 'reading' | 'full' | 'ended' = 'reading';
 
   /** @param onEnd nobody holds the other end any more, and everything was read. */
-  constructor(poller: Poller, source: { fd: number; owned: boolean }, stream: SendStream, onEnd: () => void) {
+  constructor(poller: Poller, source: { fd: number; owned: boolean }, spool: OutputSpool, onEnd: () => void) {
     this.#fd = source.fd;
     this.#ownsFd = source.owned;
-    this.#stream = stream;
+    this.#spool = spool;
     this.#onEnd = onEnd;
     this.#watch = poller.watch(source.fd, POLL_IN, () => this.#turn());
   }
@@ -59,8 +59,7 @@ export class OutputPump {
         this.#over(bytes);
         return;
       }
-      this.#stream.spool.push(drainBuffer.subarray(0, bytes));
-      this.#stream.produced();
+      this.#spool.push(drainBuffer.subarray(0, bytes));
       // One byte more than there is: only a read that finds nothing tells that nobody writes any more.
       if (first && bytes === drainBuffer.length) left += Math.max(0, native.available(this.#fd)) + 1;
       left -= bytes;
@@ -77,10 +76,10 @@ export class OutputPump {
 
   #turn(): void {
     for (let left = turnBytes; left > 0 && this.#state === 'reading'; ) {
-      const room = this.#stream.spool.room();
+      const room = this.#spool.room();
       if (room.length === 0) {
         this.#state = 'full';
-        this.#stream.starved();
+        this.#spool.starved();
         this.#watch.setInterest(0);
         return;
       }
@@ -98,8 +97,7 @@ export class OutputPump {
       this.#over(bytes);
       return 0;
     }
-    this.#stream.spool.commit(bytes);
-    this.#stream.produced();
+    this.#spool.commit(bytes);
     return bytes;
   }
 

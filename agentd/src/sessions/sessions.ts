@@ -1,11 +1,13 @@
-import type { Clock, Connection, Limits, Message, SpoolBudget } from '@hawser/protocol';
+import type { Clock, Connection, ExecRequest, Limits, Message, SpoolBudget } from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
 import type { Launcher } from '../processes/launcher.js';
 import type { Poller } from '../processes/poller.js';
+import { Attachment } from './attachment.js';
 import type { ExecPlanContext } from './exec-plan.js';
 import { planExec } from './exec-plan.js';
 import type { KillReason } from './exec-session.js';
 import { ExecSession } from './exec-session.js';
+import { KeptSessions } from './kept-sessions.js';
 
 /** What a session needs of the agent. */
 export interface SessionServices {
@@ -18,10 +20,14 @@ export interface SessionServices {
   stoppedRunning(): void;
   /** The leader is dead and was waited for. */
   leaderReaped(session: ExecSession): void;
+  /** It has ended, nobody is attached, and it stays for whoever comes. */
+  kept(session: ExecSession): void;
+  /** There is nothing of it any more. */
+  over(session: ExecSession): void;
 }
 
 export interface SessionsOptions {
-  readonly services: Omit<SessionServices, 'stoppedRunning' | 'leaderReaped'>;
+  readonly services: Omit<SessionServices, 'stoppedRunning' | 'leaderReaped' | 'kept' | 'over'>;
   readonly context: ExecPlanContext;
   readonly sessionsMax: number;
   /** Prefix of the session ids; another one for every boot. */
@@ -34,11 +40,16 @@ const overdraft = 1.5;
 /** How long a killed process may take to die at a shutdown. */
 const unkillableMs = 1_000;
 
-/** All sessions whose leader was not waited for yet, by pid. */
+/** All sessions of the agent: running, ended and still being read, or kept for whoever attaches. */
 export class Sessions {
   readonly #options: SessionsOptions;
   readonly #services: SessionServices;
+  readonly #byId = new Map<string, ExecSession>();
+  /** Those whose requests had a key. */
+  readonly #byKey = new Map<string, ExecSession>();
+  /** Those whose leader was not waited for yet. */
   readonly #byPid = new Map<number, ExecSession>();
+  readonly #kept: KeptSessions;
   #running = 0;
   #started = 0;
   #ending = false;
@@ -50,7 +61,10 @@ export class Sessions {
       ...options.services,
       stoppedRunning: () => this.#running--,
       leaderReaped: (session) => this.#reaped(session),
+      kept: (session) => this.#kept.add(session),
+      over: (session) => this.#forget(session),
     };
+    this.#kept = new KeptSessions(options.services.limits, options.services.clock);
   }
 
   /** Those starting or running: a host that was told of an end has room for another at once. */
@@ -69,11 +83,16 @@ export class Sessions {
   }
 
   /** Starts what the request asks for; a refusal goes back as `ExecFailed`. */
-  exec(connection: Connection, channelNumber: number, message: Message & { name: 'ExecRequest' }): void {
+  exec(connection: Connection, channelNumber: number, { body }: Message & { name: 'ExecRequest' }): void {
     try {
+      const known = body.key === undefined ? undefined : this.#byKey.get(body.key);
+      if (known !== undefined) {
+        this.#kept.take(known);
+        known.repeat(new Attachment(connection, channelNumber, true));
+        return;
+      }
       this.#assertRoom();
-      const plan = planExec(message.body, this.#options.context);
-      this.#start(connection, channelNumber, plan);
+      this.#start(connection, channelNumber, body);
     } catch (error) {
       if (!(error instanceof HawserError)) throw error;
       connection.send(channelNumber, 'ExecFailed', {
@@ -82,6 +101,27 @@ export class Sessions {
         stage: error.stage ?? 'validate',
         errno: error.errno,
       });
+    }
+  }
+
+  /** One more host follows a session; a refusal goes back as `Failure`. */
+  attach(
+    connection: Connection,
+    channelNumber: number,
+    { number, body }: Message & { name: 'Attach' },
+  ): void {
+    try {
+      const session = this.#byId.get(body.sessionId);
+      if (session === undefined)
+        throw new HawserError('unknown_session', `no session ${JSON.stringify(body.sessionId.slice(0, 64))}`);
+      const attachment = new Attachment(connection, channelNumber, false);
+      this.#kept.take(session);
+      const attached = session.attach(attachment, body);
+      connection.send(channelNumber, 'Attached', { re: number, ...attached });
+      session.begin(attachment, attached.stdinFrom);
+    } catch (error) {
+      if (!(error instanceof HawserError)) throw error;
+      connection.send(channelNumber, 'Failure', { re: number, code: error.code, message: error.message });
     }
   }
 
@@ -103,20 +143,32 @@ export class Sessions {
     );
   }
 
-  #start(connection: Connection, channelNumber: number, plan: ReturnType<typeof planExec>): void {
-    let session: ExecSession | undefined;
-    const channel = connection.openChannel(channelNumber, {
-      message: (message) => session?.message(message),
-      closed: (error) => session?.closed(error),
-    });
+  #start(connection: Connection, channelNumber: number, request: ExecRequest): void {
+    const plan = planExec(request, this.#options.context);
+    const attachment = new Attachment(connection, channelNumber, true);
+    let session: ExecSession;
     try {
-      session = new ExecSession(this.#services, `${this.#options.bootId}-${++this.#started}`, channel, plan);
+      session = new ExecSession(
+        this.#services,
+        `${this.#options.bootId}-${++this.#started}`,
+        attachment,
+        plan,
+      );
     } catch (error) {
-      channel.release();
+      attachment.release();
       throw error;
     }
+    this.#byId.set(session.id, session);
+    if (plan.key !== undefined) this.#byKey.set(plan.key, session);
     this.#byPid.set(session.pid, session);
     this.#running++;
+  }
+
+  #forget(session: ExecSession): void {
+    this.#byId.delete(session.id);
+    if (session.key !== undefined && this.#byKey.get(session.key) === session)
+      this.#byKey.delete(session.key);
+    this.#kept.take(session);
   }
 
   /**

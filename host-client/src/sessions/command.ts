@@ -20,6 +20,24 @@ export type ExitResult = Omit<ExitRecord, 'code' | 'signal'> & {
   readonly signal: string | null;
 };
 
+/** How a session is come by: a command is started, or one that is there is followed. */
+export type CommandOpening =
+  | {
+      readonly name: 'ExecRequest';
+      readonly body: ExecRequest;
+      /** Where stdin comes from, `null` for a request that has none. */
+      readonly input: CommandInput | null;
+      /** Where stdout goes, and stderr where it is apart. */
+      readonly outputs: readonly CommandOutput[];
+    }
+  | {
+      readonly name: 'Attach';
+      readonly body: Payload<'Attach'>;
+      readonly input: CommandInput | null;
+      /** Asked when it is known whether the session has a terminal. */
+      readonly outputs: (terminal: boolean) => readonly CommandOutput[];
+    };
+
 type SessionState =
   | { at: 'starting' }
   | { at: 'running'; id: string; pid: number; startedAtUs: number }
@@ -50,8 +68,11 @@ interface Reply {
 export class Command {
   readonly #channel: Channel;
   readonly #input: CommandInput | null;
-  readonly #outputs: readonly { readonly sink: CommandOutput; readonly stream: ReceiveStream }[];
+  readonly #opening: CommandOpening;
+  readonly #stdinSpoolBytes: number;
   readonly #requestNumber: number;
+  #outputs: readonly { readonly sink: CommandOutput; readonly stream: ReceiveStream }[] = [];
+  #stdinFrom: number | undefined;
   readonly #started = new Deferred<void>();
   readonly #exited = new Deferred<ExitResult>();
   readonly #closed = new Deferred<void>();
@@ -60,32 +81,21 @@ export class Command {
   /** Bytes of stdout and stderr, when the guest says that there will be no more. */
   #finalBytes: [number, number] | undefined;
 
-  /**
-   * Sends the request.
-   *
-   * @param ends.input where stdin comes from, `null` for a request that has none.
-   * @param ends.outputs where stdout goes, and stderr where it is apart.
-   * @throws HawserError when the request does not fit.
-   */
-  constructor(
-    open: (handler: ChannelHandler) => Channel,
-    request: ExecRequest,
-    ends: { input: CommandInput | null; outputs: readonly CommandOutput[] },
-    stdinSpoolBytes: number,
-  ) {
+  /** Sends the request. @throws HawserError when the request does not fit. */
+  constructor(open: (handler: ChannelHandler) => Channel, opening: CommandOpening, stdinSpoolBytes: number) {
+    this.#opening = opening;
+    this.#input = opening.input;
+    this.#stdinSpoolBytes = stdinSpoolBytes;
     this.#channel = open({
       message: (message) => this.#message(message),
       closed: (error) => this.#end(error),
     });
-    this.#outputs = ends.outputs.map((sink, i) => {
-      const stream = this.#channel.openReceiveStream(i === 0 ? 'Stdout' : 'Stderr', sink);
-      sink.attach(stream, () => this.#settleOutputs());
-      return { sink, stream };
-    });
-    this.#input = ends.input;
-    if (ends.input !== null) this.#openInput(ends.input, stdinSpoolBytes);
+    if (opening.name === 'ExecRequest') {
+      this.#openOutputs(opening.outputs, [0, 0]);
+      if (opening.input !== null) this.#openInput(opening.input, 0);
+    }
     try {
-      this.#requestNumber = this.#channel.send('ExecRequest', request);
+      this.#requestNumber = this.#channel.send(opening.name, opening.body);
     } catch (error) {
       this.#channel.release();
       throw asTooLong(error);
@@ -107,6 +117,11 @@ export class Command {
 
   get startedAt(): Date {
     return new Date(this.#startedState().startedAtUs / 1000);
+  }
+
+  /** Position of the first byte of stdin that is written here; nothing where none is. */
+  get stdinFrom(): number | undefined {
+    return this.#stdinFrom;
   }
 
   /** Resolves when the leader is dead; what it wrote may still be on its way. Rejects when the connection ends first. */
@@ -133,6 +148,15 @@ export class Command {
     }
   }
 
+  /** Lets go of the session, which goes on. */
+  async detach(): Promise<void> {
+    if (this.#state.at === 'failed') return;
+    const number = this.#channel.send('Detach', {});
+    await new Promise<Message>((resolve, reject) => this.#replies.set(number, { resolve, reject }));
+    this.#end(new HawserError('detached', `detached from session ${this.id}`));
+    this.#channel.release();
+  }
+
   async resize(size: TerminalSize): Promise<void> {
     await this.#ask('Resize', size);
   }
@@ -150,6 +174,17 @@ export class Command {
     switch (message.name) {
       case 'ExecStarted':
         this.#onStarted(message.body);
+        return;
+      case 'Attached':
+        this.#onAttached(message.body);
+        return;
+      case 'StdinTaken':
+        this.#input?.over(
+          new HawserError(
+            'stdin_taken',
+            `another host writes to session ${this.id} now, after ${message.body.bytes} bytes`,
+          ),
+        );
         return;
       case 'ExecFailed':
         this.#onFailed(failureOf(message.body));
@@ -181,6 +216,13 @@ export class Command {
     if (this.#state.at !== 'starting') return;
     this.#state = { at: 'running', id: sessionId, pid, startedAtUs };
     this.#started.resolve();
+  }
+
+  #onAttached({ sessionId, pid, startedAtUs, tty, stdout, stderr, stdinFrom }: Payload<'Attached'>): void {
+    if (this.#state.at !== 'starting' || this.#opening.name !== 'Attach') return;
+    this.#openOutputs(this.#opening.outputs(tty), [stdout.from, stderr?.from ?? 0]);
+    if (this.#input !== null && stdinFrom !== undefined) this.#openInput(this.#input, stdinFrom);
+    this.#onStarted({ sessionId, pid, startedAtUs });
   }
 
   #onFailed(error: HawserError): void {
@@ -270,8 +312,17 @@ export class Command {
     throw new HawserError('internal', 'the session has not started');
   }
 
-  #openInput(input: CommandInput, spoolBytesMax: number): void {
-    input.attach(this.#channel.openSendStream('Stdin', spoolBytesMax, () => input.room()));
+  #openOutputs(sinks: readonly CommandOutput[], from: readonly [number, number]): void {
+    this.#outputs = sinks.map((sink, i) => {
+      const stream = this.#channel.openReceiveStream(i === 0 ? 'Stdout' : 'Stderr', sink, from[i]);
+      sink.attach(stream, () => this.#settleOutputs());
+      return { sink, stream };
+    });
+  }
+
+  #openInput(input: CommandInput, from: number): void {
+    this.#stdinFrom = from;
+    input.attach(this.#channel.openSendStream('Stdin', this.#stdinSpoolBytes, () => input.room(), from));
   }
 }
 

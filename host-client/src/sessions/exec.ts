@@ -73,10 +73,21 @@ export class Execution {
       const text = `the command wrote more than maxBufferBytes ${this.#bytesMax} and was killed`;
       throw new HawserError('max_buffer', text, { output });
     }
+    this.#assertWhole('stdout', stdout, output);
+    this.#assertWhole('stderr', stderr, output);
     const { code, signal, timedOut } = exit;
     const result = { code, signal, timedOut, exit };
     if (this.#options.encoding === 'buffer') return { ...result, ...output };
     return { ...result, stdout: output.stdout.toString('utf8'), stderr: output.stderr.toString('utf8') };
+  }
+
+  /** A session that was found by its key may have run for long, and dropped what nobody read. */
+  #assertWhole(name: string, buffer: OutputBuffer, output: HawserError['output']): void {
+    if (buffer.gapped === undefined) return;
+    const { from, to } = buffer.gapped;
+    throw new HawserError('output_mismatch', `bytes ${from} to ${to} of ${name} are not kept any more`, {
+      output,
+    });
   }
 
   #kill(): void {

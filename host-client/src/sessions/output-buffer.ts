@@ -7,6 +7,7 @@ export class OutputBuffer implements CommandOutput {
   readonly #onExcess: () => void;
   readonly #chunks: Buffer[] = [];
   #kept = 0;
+  #gap: { from: number; to: number } | undefined;
   #stream: ReceiveStream | undefined;
   #onSettled: () => void = () => {};
   #waiting: { bytes: number; resolve: () => void } | undefined;
@@ -56,8 +57,13 @@ export class OutputBuffer implements CommandOutput {
     this.#onSettled();
   }
 
-  gap(_from: number, _to: number): void {
-    // Only a session that was asked to drops bytes.
+  gap(from: number, to: number): void {
+    this.#gap ??= { from, to };
+  }
+
+  /** The first bytes that were dropped and never came, where some were. */
+  get gapped(): { readonly from: number; readonly to: number } | undefined {
+    return this.#gap;
   }
 
   fail(_error: HawserError): void {

@@ -7,7 +7,8 @@ const copyBytesMax = 16 * 1024;
 
 /**
  * One output of a session as a Readable. Credit goes back as the application reads; an output that
- * was destroyed is read and dropped, so that nothing waits for it.
+ * was destroyed is read and dropped, so that nothing waits for it. The event `gap {from, to}` tells of bytes
+ * that were dropped before they could be sent.
  */
 export class OutputStream extends Readable implements CommandOutput {
   #stream: ReceiveStream | undefined;
@@ -46,8 +47,9 @@ export class OutputStream extends Readable implements CommandOutput {
     this.#onSettled();
   }
 
-  gap(_from: number, _to: number): void {
-    // Only a session that was asked to drops bytes.
+  /** Bytes that will not come. Positions are those of the output, from its first byte on. */
+  gap(from: number, to: number): void {
+    this.emit('gap', { from, to });
   }
 
   fail(error: HawserError): void {

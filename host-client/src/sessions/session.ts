@@ -46,6 +46,11 @@ export class Session implements AsyncDisposable {
     return this.#command.pid;
   }
 
+  /** How many bytes of stdin the session had taken when this host became its writer. */
+  get stdinFrom(): number | undefined {
+    return this.#command.stdinFrom;
+  }
+
   /** By the guest's clock. */
   get startedAt(): Date {
     return this.#command.startedAt;
@@ -74,6 +79,14 @@ export class Session implements AsyncDisposable {
   /** SIGKILL to the leader's group. A session that has ended already is no error. */
   kill(): Promise<void> {
     return this.#command.kill();
+  }
+
+  /**
+   * Lets go of the session, which goes on without this host; `Agent.attach` comes back to it. What had not
+   * arrived of its output is there for whoever attaches. `exited` and `closed` reject with `detached`.
+   */
+  detach(): Promise<void> {
+    return this.#command.detach();
   }
 
   /** @throws HawserError `not_a_terminal`, `session_ended`. */

@@ -37,6 +37,11 @@ export const lineOpeners: Readonly<Record<string, LineOpener>> = {
   local: openLocal,
 };
 
+/** Whether the same agent may be at the other end when the line is opened once more. */
+export function canBeReopened(spec: string): boolean {
+  return !spec.startsWith('local:');
+}
+
 const openTimeoutMs = 10_000;
 
 /**

@@ -34,10 +34,12 @@ export class Channel {
    * A stream with a spool of its own, which what was consumed leaves.
    *
    * @param onRoom called when bytes of its spool were freed.
+   * @param from position of the first byte.
    */
-  openSendStream(type: DataFrameName, spoolBytesMax: number, onRoom: () => void): SendStream {
-    const spool = this.#connection.newSpool(spoolBytesMax);
+  openSendStream(type: DataFrameName, spoolBytesMax: number, onRoom: () => void, from = 0): SendStream {
+    const spool = this.#connection.newSpool(spoolBytesMax, from);
     const stream: SendStream = this.openReader(type, spool, {
+      from,
       onConsumed: () => {
         spool.free(stream.consumedBytes);
         onRoom();

@@ -465,8 +465,8 @@ export class Connection implements PortClient {
   }
 
   /** @internal */
-  newSpool(bytesMax: number): Spool {
-    return new Spool(this.#budget, this, bytesMax);
+  newSpool(bytesMax: number, from = 0): Spool {
+    return new Spool(this.#budget, this, bytesMax, from);
   }
 
   /** @internal */

@@ -30,6 +30,8 @@ export interface HostGreetingOptions {
   readonly graceMs?: number | undefined;
   /** The connection that is to go on; nothing for a new one. Asked before each `Hello`. */
   readonly resume?: (() => Positions) | undefined;
+  /** Numbers the Hellos of a connection, over all its greetings; its own count unless given. */
+  readonly nextAttempt?: (() => number) | undefined;
   /** @param theirs where the agent is, if it knew the connection. */
   welcomed(agreement: Agreement, welcome: Payload<'Welcome'>, theirs: Positions): void;
   /** No connection came of it. */
@@ -49,8 +51,9 @@ export class HostGreeting {
   #cancelTimer: (() => void) | undefined;
   #state: 'greeting' | 'done' = 'greeting';
   #fillersSent = 0;
-  /** Hellos sent, which is also the number of the last. */
   #hellosSent = 0;
+  /** The number of the last Hello. */
+  #attempt = 0;
   /** Hellos that came back, or came of another host. */
   #hellosSeen = 0;
 
@@ -90,6 +93,7 @@ export class HostGreeting {
 
   #sayHello(): void {
     this.#hellosSent++;
+    this.#attempt = this.#options.nextAttempt?.() ?? this.#hellosSent;
     const { codec, limits, connectionKey, hostVersion, token } = this.#options;
     const hello: Payload<'Hello'> = {
       generations: [...generations],
@@ -100,7 +104,7 @@ export class HostGreeting {
       frameBytesMax: limits.frameBytesMax,
       checked: this.#options.checked || this.#port.line.mayCorrupt,
       wallClockUs: this.#options.wallClockUs(),
-      attempt: this.#hellosSent,
+      attempt: this.#attempt,
       graceMs: this.#options.graceMs,
       resume: this.#resumption(),
     };
@@ -203,7 +207,7 @@ export class HostGreeting {
     if (connectionKey !== undefined && Buffer.compare(connectionKey, this.#options.connectionKey) !== 0)
       return false;
     // A new connection has no positions yet: any answer will do.
-    return this.#options.resume === undefined || attempt === undefined || attempt === this.#hellosSent;
+    return this.#options.resume === undefined || attempt === undefined || attempt === this.#attempt;
   }
 
   #rejected(reject: Payload<'Reject'>): void {

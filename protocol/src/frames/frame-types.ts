@@ -32,6 +32,10 @@ export const frameTypes = {
   InfoReply: { id: 0x2b, class: 'message', since: 1 },
   Done: { id: 0x2c, class: 'message', since: 1 },
   Failure: { id: 0x2d, class: 'message', since: 1 },
+  Attach: { id: 0x2e, class: 'message', since: 1 },
+  Attached: { id: 0x2f, class: 'message', since: 1 },
+  Detach: { id: 0x30, class: 'message', since: 1 },
+  StdinTaken: { id: 0x31, class: 'message', since: 1 },
 
   Stdin: { id: 0x80, class: 'data', since: 1 },
   Stdout: { id: 0x81, class: 'data', since: 1 },

@@ -56,6 +56,17 @@ const failure = {
   stage: v.optional(stage),
 };
 
+/** Where somebody who attaches begins to read. */
+const outputFrom = v.union([count, v.picklist(['start', 'end'])]);
+
+const keptOutput = v.object({
+  /** Position of the first byte that will come; what lies between it and `start` comes as a gap. */
+  from: count,
+  /** Position of the oldest byte that is kept, and that behind the newest. */
+  start: count,
+  end: count,
+});
+
 const signalTarget = v.picklist(['leader', 'group', 'foreground', 'tree']);
 
 /** How far an end of a connection has received everything. */
@@ -167,13 +178,25 @@ export const payloadSchemas = {
     killSignal: v.optional(v.string()),
     killGraceMs: v.optional(count),
     detached: v.optional(v.boolean()),
-    onDisconnect: v.optional(v.object({ after: count, action: v.string() })),
+    /** What becomes of the command when nobody is attached any more since a connection ended. */
+    onDisconnect: v.optional(
+      v.object({ afterMs: v.optional(count), action: v.picklist(['terminate', 'kill', 'keep']) }),
+    ),
+    /** Consumed output that is kept, of each stream. */
     historyBytes: v.optional(count),
+    /** What happens when there is no room for output and nobody is attached. */
     whenFull: v.optional(v.picklist(['block', 'dropOldest'])),
     labels: v.optional(v.record(v.string(), v.string())),
-    key: v.optional(v.string()),
+    /** The same key again is the same session, not another one. */
+    key: v.optional(v.pipe(v.string(), v.minLength(1))),
   }),
-  ExecStarted: v.object({ sessionId: v.string(), pid: uint32, startedAtUs: count }),
+  ExecStarted: v.object({
+    sessionId: v.string(),
+    pid: uint32,
+    startedAtUs: count,
+    /** The request's `key` was known: this is the session of the first request. */
+    existing: v.optional(v.boolean()),
+  }),
   ExecFailed: v.object(failure),
   Exited: v.object({
     /** The exit code; absent where a signal ended the leader. */
@@ -200,6 +223,32 @@ export const payloadSchemas = {
     /** Bytes of stdin that the kernel took before the child's end was closed. */
     bytes: count,
     errno: v.string(),
+  }),
+  Attach: v.object({
+    sessionId: v.string(),
+    /** Takes stdin over from whoever has it. */
+    stdin: v.optional(v.boolean()),
+    /** Where to read from: a position, what is kept, or what comes from now on (the default). */
+    stdout: v.optional(outputFrom),
+    stderr: v.optional(outputFrom),
+  }),
+  Attached: v.object({
+    re: count,
+    sessionId: v.string(),
+    pid: uint32,
+    startedAtUs: count,
+    tty: v.boolean(),
+    stdout: keptOutput,
+    /** Absent for a terminal. */
+    stderr: v.optional(keptOutput),
+    /** Position of the next byte of stdin; absent where the session takes none of this host. */
+    stdinFrom: v.optional(count),
+  }),
+  Detach: v.object({}),
+  /** Another host writes to the command now. */
+  StdinTaken: v.object({
+    /** Bytes of this host's stdin that the command gets. */
+    bytes: count,
   }),
   Resize: v.object(terminalSize),
   Signal: v.object({ signal: v.string(), target: v.optional(signalTarget) }),

@@ -175,6 +175,7 @@ export class HostEnd extends End {
   readonly #key: Uint8Array;
   readonly #token: string | undefined;
   readonly #checked: boolean;
+  #attempts = 0;
   #connection: Connection | undefined;
 
   constructor(line: TestLine, options: EndOptions & { lane?: number; key?: number; checked?: boolean } = {}) {
@@ -193,7 +194,10 @@ export class HostEnd extends End {
 
   /** Greets, and goes on with the connection where there is one. @param before whose connection goes on here. */
   greet(before?: HostEnd): void {
-    if (before !== undefined) this.#connection = before.#connection;
+    if (before !== undefined) {
+      this.#connection = before.#connection;
+      this.#attempts = before.#attempts;
+    }
     const connection = this.#connection;
     this.greeting?.stop();
     this.greeting = new HostGreeting(this.port, {
@@ -206,6 +210,7 @@ export class HostEnd extends End {
       token: this.#token,
       checked: this.#checked,
       wallClockUs: () => 1_700_000_000_000_000,
+      nextAttempt: () => ++this.#attempts,
       resume: connection === undefined ? undefined : () => connection.takePositions(),
       welcomed: (agreement, welcome, theirs) => {
         this.welcome = welcome;

@@ -116,13 +116,7 @@ t.test('what was on its way when the line was cut comes once, whichever byte was
       stdin.consumed &&
       pair.host.connected;
     if (!complete) {
-      t.fail(name, {
-        signals,
-        heard: heard.messages,
-        out: sink.bytes,
-        in: received?.bytes,
-        at: stdin.consumed,
-      });
+      t.fail(`${name}: ${signals.join()}, ${sink.bytes} bytes out, ${received?.bytes} in`);
       return;
     }
     pair.host.connection.close();
