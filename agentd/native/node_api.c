@@ -100,6 +100,8 @@ struct poller {
 
 static struct poller *pollers;
 
+#define ROUNDS_MAX 4 /* of events that are served at one turn of the loop */
+
 static void poller_free(struct poller *poller) {
   if (poller->callback != NULL) napi_delete_reference(poller->env, poller->callback);
   if (poller->events != NULL) napi_delete_reference(poller->env, poller->events);
@@ -118,14 +120,9 @@ static void handle_closed(uv_poll_t *handle) {
   napi_close_handle_scope(env, scope);
 }
 
-/* Something is ready: tells JavaScript how many events there are, which are in its array. */
-static void handle_ready(uv_poll_t *handle, int status, int events) {
-  struct poller *poller = uv_handle_get_data(handle);
+/* Tells JavaScript how many events there are, which are in its array. */
+static void tell(struct poller *poller, int32_t count) {
   napi_env env = poller->env;
-  int32_t count = hawser_epoll_wait(poller->epoll, poller->event_words);
-  (void)status;
-  (void)events;
-  if (count == 0) return;
   napi_handle_scope scope;
   if (napi_open_handle_scope(env, &scope) != NAPI_OK) return;
   napi_value callback, self, thrown;
@@ -136,6 +133,22 @@ static void handle_ready(uv_poll_t *handle, int status, int events) {
     if (napi_get_and_clear_last_exception(env, &thrown) == NAPI_OK) napi_fatal_exception(env, thrown);
   }
   napi_close_handle_scope(env, scope);
+}
+
+/*
+ * Something is ready. What becomes ready meanwhile (a process that dies closes its pipes before it is
+ * dead) is told in the same turn of the loop, which costs more than looking once more; but the loop
+ * has others to serve.
+ */
+static void handle_ready(uv_poll_t *handle, int status, int events) {
+  struct poller *poller = uv_handle_get_data(handle);
+  (void)status;
+  (void)events;
+  for (int round = 0; round < ROUNDS_MAX && poller->epoll >= 0; round++) {
+    int32_t count = hawser_epoll_wait(poller->epoll, poller->event_words);
+    if (count == 0) return;
+    tell(poller, count);
+  }
 }
 
 static int32_t poller_close(int32_t epoll) {
