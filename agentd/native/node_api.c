@@ -6,6 +6,7 @@
 #include "hawser.h"
 #include "node_api_subset.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -232,9 +233,20 @@ static const struct {
     {"pollerClose", js_poller_close},
 };
 
+/*
+ * The pieces of spools (64 KiB, protocol/src/spool.ts) come and go by the hundred under a load. From
+ * glibc's heap, where it puts them unless told otherwise, they would never go back to the system.
+ */
+static void give_memory_back(void) {
+#ifdef M_MMAP_THRESHOLD
+  mallopt(M_MMAP_THRESHOLD, 60 * 1024);
+#endif
+}
+
 HAWSER_API int32_t node_api_module_get_api_version_v1(void) { return 8; }
 
 HAWSER_API napi_value napi_register_module_v1(napi_env env, napi_value exports) {
+  give_memory_back();
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     napi_value function;
     if (napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].function, NULL, &function) != NAPI_OK)
