@@ -45,7 +45,7 @@ int32_t hawser_launch(const uint8_t *request, uint32_t request_bytes, int32_t *o
 int32_t hawser_launch_release(int32_t handle);
 
 /* process.c */
-int32_t hawser_wait_pidfd(int32_t pidfd, int64_t *out);
+int32_t hawser_wait_pidfd(int32_t pidfd, double *out);
 int32_t hawser_signal_pidfd(int32_t pidfd, int32_t signal);
 int32_t hawser_kill(int32_t pid, int32_t signal);
 int32_t hawser_prlimit(int32_t pid, int32_t resource, const uint64_t *new_pair, uint64_t *old_pair);

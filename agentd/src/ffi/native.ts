@@ -100,7 +100,7 @@ export const launchRelease = addon['launchRelease'] as (handle: LaunchHandle) =>
 export const waitOutLength = 11;
 
 /** 1: reaped, and `out` filled. 0: still running. */
-export const waitPidfd = addon['waitPidfd'] as (pidfd: number, out: BigInt64Array) => number;
+export const waitPidfd = addon['waitPidfd'] as (pidfd: number, out: Float64Array) => number;
 
 /** The pid of some zombie child, which stays one, or 0. */
 export const nextZombie = library.func('int32_t hawser_next_zombie()') as () => number;
