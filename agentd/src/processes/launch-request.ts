@@ -8,18 +8,18 @@ export interface LaunchRequest {
   readonly argv: readonly Buffer[];
   /** `NAME=value`. */
   readonly env: readonly Buffer[];
-  readonly cwd?: Buffer;
+  readonly cwd?: Buffer | undefined;
   readonly stdio: LaunchStdio;
   readonly rlimits: readonly ResourceLimit[];
   /** The nice value itself, not a difference. */
-  readonly nice?: number;
-  readonly oomScoreAdj?: number;
+  readonly nice?: number | undefined;
+  readonly oomScoreAdj?: number | undefined;
   /** 022 where not given. */
-  readonly umask?: number;
-  readonly credentials?: Credentials;
+  readonly umask?: number | undefined;
+  readonly credentials?: Credentials | undefined;
   readonly noNewPrivileges: boolean;
   /** A descriptor of a `cgroup.procs`, open for writing; stays the caller's. */
-  readonly cgroupFd?: number;
+  readonly cgroupFd?: number | undefined;
 }
 
 /** `stdin: 'null'` is /dev/null, also beside a terminal: an end that no change of the terminal's mode undoes. */

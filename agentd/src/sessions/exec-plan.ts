@@ -104,20 +104,17 @@ export function planExec(request: ExecRequest, context: ExecPlanContext): ExecPl
     env: [...env.values()],
     rlimits: limitsOf(request, context),
     noNewPrivileges: request.noNewPrivileges ?? false,
-    ...(request.cwd !== undefined && { cwd: toBytes(request.cwd) }),
-    ...(request.user !== undefined && { credentials: user }),
-    ...(request.umask !== undefined && { umask: inRange('umask', request.umask, 0, 0o777) }),
-    ...(request.nice !== undefined && { nice: inRange('nice', request.nice, -20, 19) }),
-    ...(request.oomScoreAdj !== undefined && {
-      oomScoreAdj: inRange('oomScoreAdj', request.oomScoreAdj, -1000, 1000),
-    }),
+    cwd: request.cwd === undefined ? undefined : toBytes(request.cwd),
+    credentials: request.user === undefined ? undefined : user,
+    umask: optionalInRange('umask', request.umask, 0, 0o777),
+    nice: optionalInRange('nice', request.nice, -20, 19),
+    oomScoreAdj: optionalInRange('oomScoreAdj', request.oomScoreAdj, -1000, 1000),
   };
   return {
     launch,
     terminal: request.tty,
     stdin: request.stdin ?? 'pipe',
-    timeoutMs:
-      request.timeoutMs === undefined ? undefined : inRange('timeoutMs', request.timeoutMs, 1, timeoutMsMax),
+    timeoutMs: optionalInRange('timeoutMs', request.timeoutMs, 1, timeoutMsMax),
     killSignal: signalNumber(request.killSignal ?? 'SIGTERM'),
     killGraceMs: inRange('killGraceMs', request.killGraceMs ?? defaultKillGraceMs, 0, timeoutMsMax),
     ...keepingOf(request),
@@ -164,6 +161,15 @@ function inRange(name: string, value: number, min: number, max: number): number 
   throw new HawserError('invalid_argument', `${name} ${value} is not from ${min} to ${max}`, {
     stage: 'validate',
   });
+}
+
+function optionalInRange(
+  name: string,
+  value: number | undefined,
+  min: number,
+  max: number,
+): number | undefined {
+  return value === undefined ? undefined : inRange(name, value, min, max);
 }
 
 /** A later entry replaces an earlier one's value. */

