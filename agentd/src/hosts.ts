@@ -93,14 +93,14 @@ export class Hosts {
 
   /** Says goodbye to the hosts on `line`. */
   closeOn(line: AgentLine, reason: HawserError): void {
-    for (const host of [...this.#byKey.values()]) {
+    for (const host of this.#byKey.values()) {
       if (host.line === line && host.connection.port !== undefined) host.connection.close(reason);
     }
   }
 
   /** Ends the connections that have no line. */
   endAway(reason: HawserError): void {
-    for (const host of [...this.#suspended]) host.connection.end(reason);
+    for (const host of this.#suspended) host.connection.end(reason);
   }
 
   #suspend(host: Host, reason: HawserError): void {

@@ -300,12 +300,10 @@ export class ExecSession implements AttachmentHandler {
   /** Nobody reads it any more: it ends. One with a key is kept all the same, so that it is not run again. */
   #disconnected(): void {
     this.#kept = this.#plan.kept;
-    if (!this.#kept) {
-      this.#stdout.discard();
-      this.#stderr?.discard();
-    }
     if (this.#plan.onDisconnect.action === 'kill') this.#control.killGroup(SIGKILL);
     this.terminate('disconnect');
+    // Whoever writes to it gets SIGPIPE, a terminal's programs SIGHUP.
+    if (!this.#kept) this.#closeEnds();
     this.#forgetWhenOver();
   }
 
@@ -341,7 +339,7 @@ export class ExecSession implements AttachmentHandler {
   #tellFailure({ code, message, stage, errno }: LaunchFailure): void {
     this.#cancelTimer?.();
     this.#kept = false;
-    for (const attachment of [...this.#attachments]) {
+    for (const attachment of this.#attachments) {
       attachment.tell('ExecFailed', { code, message, stage, errno: errno === '' ? undefined : errno });
       this.#drop(attachment);
     }
@@ -425,7 +423,7 @@ export class ExecSession implements AttachmentHandler {
 
   #over(): void {
     this.#closeEnds();
-    for (const attachment of [...this.#attachments]) this.consumed(attachment);
+    for (const attachment of this.#attachments) this.consumed(attachment);
     this.#forgetWhenOver();
   }
 

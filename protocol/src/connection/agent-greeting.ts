@@ -80,7 +80,7 @@ export class AgentGreeting {
 
   /** Asks nobody any more: the line is gone. */
   stop(): void {
-    for (const lane of [...this.#asking.keys()]) this.stopAsking(lane);
+    for (const lane of this.#asking.keys()) this.stopAsking(lane);
   }
 
   stopAsking(lane: number): void {

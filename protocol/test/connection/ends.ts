@@ -147,8 +147,7 @@ export class AgentEnd extends End {
   }
 
   override giveUp(): void {
-    for (const connection of [...this.known.values()])
-      if (connection.port === undefined) connection.end(gone());
+    for (const connection of this.known.values()) if (connection.port === undefined) connection.end(gone());
     this.greeting.stop();
   }
 
