@@ -91,6 +91,12 @@ export class Hosts {
       this.#options.log.info({ line: line.name, lane: connection.lane }, 'a host is back');
   }
 
+  /** Asks every host on a line to greet again: it may not be there any more, nor what was on its way. */
+  askAll(): void {
+    for (const { connection, line } of this.#byKey.values())
+      if (connection.port !== undefined) line.ask(connection.lane);
+  }
+
   /** Says goodbye to the hosts on `line`. */
   closeOn(line: AgentLine, reason: HawserError): void {
     for (const host of this.#byKey.values()) {

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { ConnectionNotice, Limits, Line, Message, Payload, PortCounters } from '@hawser/protocol';
 import { defaultLimits, HawserError, MessageCodec } from '@hawser/protocol';
 import { execRequest } from './exec-request.js';
@@ -5,7 +6,7 @@ import type { LinkState } from './link.js';
 import { Link } from './link.js';
 import type { AttachOptions, ConnectOptions, ExecOptions, SpawnOptions } from './options.js';
 import type { CommandOpening } from './sessions/command.js';
-import { Command } from './sessions/command.js';
+import { Command, failureOf } from './sessions/command.js';
 import type { ExecResult } from './sessions/exec.js';
 import { aborted, Execution } from './sessions/exec.js';
 import { InputStream } from './sessions/input-stream.js';
@@ -34,7 +35,7 @@ export class Agent implements AsyncDisposable {
   readonly #limits: Limits;
   readonly #questions = new Map<
     number,
-    { resolve: (info: AgentInfo) => void; reject: (error: HawserError) => void }
+    { resolve: (reply: Message) => void; reject: (error: HawserError) => void }
   >();
   #channel = 0;
 
@@ -206,8 +207,22 @@ export class Agent implements AsyncDisposable {
 
   /** What the agent says of itself now: sessions, memory, what its lines carried. */
   async info(): Promise<AgentInfo> {
-    const number = this.#link.connection.send(0, 'Info', {});
-    return new Promise((resolve, reject) => this.#questions.set(number, { resolve, reject }));
+    const reply = await this.#ask('Info', {});
+    if (reply.name !== 'InfoReply')
+      throw new HawserError('message_invalid', `the agent answered Info with ${reply.name}`);
+    const { re: _re, ...info } = reply.body;
+    return info;
+  }
+
+  /**
+   * Credits the guest's kernel with entropy (random(4)), for one that was restored from a snapshot and has the
+   * same as every other copy of it.
+   *
+   * @param bytes random, and used nowhere else; 64 of this machine's unless given, at most 4096.
+   * @throws HawserError `system_call_failed` where the agent may not.
+   */
+  async addEntropy(bytes: Uint8Array = randomBytes(64)): Promise<void> {
+    await this.#ask('AddEntropy', { bytes });
   }
 
   /** Says goodbye and closes the line. The sessions end. */
@@ -247,14 +262,20 @@ export class Agent implements AsyncDisposable {
     }
   }
 
+  /** Asks the agent itself, and not a session. */
+  #ask<N extends 'Info' | 'AddEntropy'>(name: N, body: Payload<N>): Promise<Message> {
+    const number = this.#link.connection.send(0, name, body);
+    return new Promise((resolve, reject) => this.#questions.set(number, { resolve, reject }));
+  }
+
   #message(message: Message): void {
-    if (message.name !== 'InfoReply' && message.name !== 'Failure') return;
-    const { re, ...body } = message.body;
+    const { body } = message;
+    const re = 're' in body ? body.re : undefined;
     const question = re === undefined ? undefined : this.#questions.get(re);
     if (re === undefined || question === undefined) return;
     this.#questions.delete(re);
-    if (message.name === 'InfoReply') question.resolve(body as AgentInfo);
-    else question.reject(new HawserError('unsupported', message.body.message));
+    if (message.name === 'Failure') question.reject(failureOf(message.body));
+    else question.resolve(message);
   }
 
   #ended(error: HawserError): void {

@@ -55,7 +55,8 @@ const addon = loadAddon();
 
 type NativeFunction = (...values: unknown[]) => unknown;
 
-const library = {
+/** What is called rarely, by its C prototype. */
+export const library = {
   /** The function of that C prototype. */
   func(prototype: string): NativeFunction {
     let found: NativeFunction | undefined;

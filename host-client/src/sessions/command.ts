@@ -340,7 +340,7 @@ function stdinClosedText({ bytes, errno }: Payload<'StdinClosed'>): string {
 }
 
 /** What the agent says went wrong. A code of a later agent's becomes `internal`, its text stays. */
-function failureOf({ code, message, errno, stage }: Payload<'ExecFailed'>): HawserError {
+export function failureOf({ code, message, errno, stage }: Payload<'ExecFailed'>): HawserError {
   const known = isErrorCode(code);
   return new HawserError(known ? code : 'internal', known ? message : `${code}: ${message}`, {
     errno,
