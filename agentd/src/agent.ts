@@ -8,21 +8,26 @@ import { systemCallError } from './ffi/errno.js';
 import * as native from './ffi/native.js';
 import { Hosts } from './hosts.js';
 import type { Log } from './log.js';
+import { Containment } from './processes/containment/containment.js';
 import { Launcher } from './processes/launcher.js';
 import { OrphanReaper } from './processes/orphan-reaper.js';
 import { Poller } from './processes/poller.js';
 import { Users } from './processes/users.js';
 import { ExecPlanContext } from './sessions/exec-plan.js';
 import { Sessions } from './sessions/sessions.js';
+import { answerTreeRequest, isTreeRequest } from './sessions/tree-requests.js';
 import type { Transport } from './transports/transport.js';
 import { openTransport } from './transports/transport.js';
 import { agentVersion } from './version.js';
 
 /** What this build can do beyond running commands, as `Welcome` lists it. */
-const features = ['exec', 'terminal', 'rlimits', 'info', 'resume', 'attach'] as const;
+const features = ['exec', 'terminal', 'rlimits', 'info', 'resume', 'attach', 'trees'] as const;
 
 /** How long the exits of a shutdown may take to leave, for a host that does not read. */
 const flushMsMax = 2_000;
+
+/** How long a killed process may take to die at a shutdown. */
+const unkillableMs = 1_000;
 
 /** The guest's end: serves every line that it was configured with. */
 export class Agent {
@@ -34,6 +39,7 @@ export class Agent {
   readonly #bootId = newBootId();
   readonly #poller: Poller;
   readonly #launcher: Launcher;
+  readonly #containment: Containment;
   readonly #sessions: Sessions;
   readonly #hosts: Hosts;
   readonly #reaper: OrphanReaper;
@@ -58,10 +64,22 @@ export class Agent {
     this.#codec = new MessageCodec(this.#limits);
     this.#poller = Poller.open();
     this.#launcher = new Launcher(this.#poller);
+    this.#containment = new Containment({
+      poller: this.#poller,
+      launcher: this.#launcher,
+      bootId: this.#bootId,
+      mode: config.containment,
+      cgroupParent: config.cgroupParent,
+      onAdopting: () => {
+        if (config.reapOrphans !== false) this.#reaper.start();
+      },
+      warn: (fields, message) => log.warn(fields, message),
+    });
     this.#sessions = new Sessions({
       services: {
         poller: this.#poller,
         launcher: this.#launcher,
+        containment: this.#containment,
         limits: this.#limits,
         clock: systemClock,
         budget: this.#budget,
@@ -78,7 +96,10 @@ export class Agent {
       log,
       request: (connection, channel, message) => this.#request(connection, channel, message),
     });
-    this.#reaper = new OrphanReaper((pid) => this.#sessions.isLeader(pid));
+    this.#reaper = new OrphanReaper(
+      (pid) => this.#sessions.isLeader(pid) || this.#containment.owns(pid),
+      () => this.#containment.orphanReaped(),
+    );
   }
 
   /**
@@ -88,8 +109,12 @@ export class Agent {
    * @throws HawserError `line_open_failed`, `invalid_config`; the agent is closed then.
    */
   async start(onUseless: () => void): Promise<void> {
-    if (this.#config.reapOrphans ?? process.pid === 1) this.#reaper.start();
+    if (this.#config.reapOrphans ?? process.pid === 1) {
+      if (process.pid !== 1) native.becomeSubreaper();
+      this.#reaper.start();
+    }
     try {
+      this.#containment.start();
       for (const spec of this.#config.listen) {
         const options = { poller: this.#poller, vsockAllowLoopback: this.#config.vsockAllowLoopback };
         const transport = openTransport(spec, options);
@@ -114,18 +139,19 @@ export class Agent {
   async shutdown(): Promise<void> {
     for (const transport of this.#transports) transport.stop();
     await this.#sessions.terminateAll('shutdown');
+    await Promise.race([this.#containment.killAll(), pause(unkillableMs)]);
     const closed = new Promise<void>((resolve) => (this.#onIdle = resolve));
     const reason = new HawserError('connection_closed', 'the agent is shutting down');
     for (const line of this.#lines) line.close(reason);
     this.#hosts.endAway(reason);
-    if (this.#lines.size > 0)
-      await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, flushMsMax))]);
+    if (this.#lines.size > 0) await Promise.race([closed, pause(flushMsMax)]);
     this.close();
   }
 
   /** Ends at once. */
   close(): void {
     this.#reaper.stop();
+    this.#containment.close();
     for (const transport of this.#transports) transport.close();
     this.#poller.close();
   }
@@ -159,6 +185,14 @@ export class Agent {
   }
 
   #request(connection: Connection, channel: number, message: Message): void {
+    if (isTreeRequest(message)) {
+      const { sessionId } = message.body;
+      const tree = sessionId === undefined ? undefined : this.#containment.find(sessionId);
+      answerTreeRequest(tree, message, (name, body) => {
+        if (connection.open) connection.send(channel, name, body);
+      });
+      return;
+    }
     const refuse = (code: ErrorCode, text: string): void => {
       connection.send(channel, 'Failure', { re: message.number, code, message: text });
     };
@@ -215,6 +249,10 @@ export class Agent {
       system: { hostname: hostname(), release: release(), arch: arch(), node: process.version },
     };
   }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** Another one for every start of the agent: its session ids must not come twice. */

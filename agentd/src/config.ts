@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util';
 import { defaultLimits, HawserError } from '@hawser/protocol';
 import * as v from 'valibot';
 import { logLevels } from './log.js';
+import { containmentModes } from './processes/containment/process-tree.js';
 
 const positive = v.pipe(v.number(), v.integer(), v.minValue(1));
 
@@ -22,6 +23,10 @@ const schema = v.strictObject({
   resumeGraceMs: v.optional(positive, defaultLimits.resumeGraceMs),
   /** Takes vsock peers of CID 1 too: for tests inside one machine. */
   vsockAllowLoopback: v.optional(v.boolean(), false),
+  /** How the processes of a session are held together: `auto` is cgroup v2 where one can be had, else a walk through /proc. */
+  containment: v.optional(v.picklist(containmentModes), 'auto'),
+  /** The cgroup v2 below which the agent makes its own. Default: the one that it is in. */
+  cgroupParent: v.optional(v.pipe(v.string(), v.startsWith('/'))),
   /** Waits for orphans that the kernel hands over. Default: when this is PID 1. */
   reapOrphans: v.optional(v.boolean()),
 });
@@ -33,7 +38,7 @@ type Key = keyof typeof schema.entries;
 const flagOf = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 const keyOf = new Map((Object.keys(schema.entries) as Key[]).map((key) => [flagOf(key), key]));
 const booleans: ReadonlySet<Key> = new Set<Key>(['vsockAllowLoopback', 'reapOrphans']);
-const texts: ReadonlySet<Key> = new Set<Key>(['token', 'logLevel']);
+const texts: ReadonlySet<Key> = new Set<Key>(['token', 'logLevel', 'containment', 'cgroupParent']);
 
 export const usage = `hawser-agentd: runs commands for a host, over whatever byte line there is.
 

@@ -404,7 +404,7 @@ t.test('every other step that fails is named', { skip: !isRoot }, async (t) => {
       stdio: { kind: 'pipes', stdin: 'null' },
       cgroupFd: native.open(Buffer.from('/etc/passwd\0'), 0, 0),
     }),
-    { stage: 'cgroup', errno: 'EBADF', code: 'launch_failed' },
+    { stage: 'clone', errno: 'EBADF', code: 'launch_failed' },
   );
   t.match(await failureOf({ rlimits: [resourceLimit('core', 1), { resource: 99, soft: 1n, hard: 1n }] }), {
     stage: 'rlimit',

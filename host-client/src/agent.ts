@@ -1,15 +1,24 @@
-import type { ConnectionNotice, Limits, Line, Message, Payload, PortCounters } from '@hawser/protocol';
+import type {
+  ConnectionNotice,
+  Limits,
+  Line,
+  Message,
+  Payload,
+  PayloadName,
+  PortCounters,
+} from '@hawser/protocol';
 import { defaultLimits, HawserError, MessageCodec } from '@hawser/protocol';
 import { execRequest } from './exec-request.js';
 import type { LinkState } from './link.js';
 import { Link } from './link.js';
 import type { AttachOptions, ConnectOptions, ExecOptions, SpawnOptions } from './options.js';
 import type { CommandOpening } from './sessions/command.js';
-import { Command } from './sessions/command.js';
+import { Command, failureOf } from './sessions/command.js';
 import type { ExecResult } from './sessions/exec.js';
 import { aborted, Execution } from './sessions/exec.js';
 import { InputStream } from './sessions/input-stream.js';
 import { OutputStream } from './sessions/output-stream.js';
+import { ProcessTree } from './sessions/process-tree.js';
 import { Session } from './sessions/session.js';
 
 /** What the agent said of itself when it was greeted. */
@@ -34,7 +43,7 @@ export class Agent implements AsyncDisposable {
   readonly #limits: Limits;
   readonly #questions = new Map<
     number,
-    { resolve: (info: AgentInfo) => void; reject: (error: HawserError) => void }
+    { resolve: (reply: Message) => void; reject: (error: HawserError) => void }
   >();
   #channel = 0;
 
@@ -162,7 +171,7 @@ export class Agent implements AsyncDisposable {
       signal.addEventListener('abort', onAbort, { once: true });
       command.exited.catch(() => {}).finally(() => signal.removeEventListener('abort', onAbort));
     }
-    return new Session(command, stdin, stdout, stderr);
+    return new Session(command, stdin, stdout, stderr, this.#treeOf(command));
   }
 
   /**
@@ -196,7 +205,13 @@ export class Agent implements AsyncDisposable {
       },
     });
     await command.started;
-    return new Session(command, command.stdinFrom === undefined ? null : stdin, stdout, stderr);
+    return new Session(
+      command,
+      command.stdinFrom === undefined ? null : stdin,
+      stdout,
+      stderr,
+      this.#treeOf(command),
+    );
   }
 
   /** Measures a round trip. @returns milliseconds. */
@@ -206,8 +221,11 @@ export class Agent implements AsyncDisposable {
 
   /** What the agent says of itself now: sessions, memory, what its lines carried. */
   async info(): Promise<AgentInfo> {
-    const number = this.#link.connection.send(0, 'Info', {});
-    return new Promise((resolve, reject) => this.#questions.set(number, { resolve, reject }));
+    const reply = await this.#ask('Info', {});
+    if (reply.name !== 'InfoReply')
+      throw new HawserError('message_invalid', `the agent answered Info with ${reply.name}`);
+    const { re: _, ...info } = reply.body;
+    return info;
   }
 
   /** Says goodbye and closes the line. The sessions end. */
@@ -229,6 +247,19 @@ export class Agent implements AsyncDisposable {
     );
   }
 
+  #treeOf(command: Command): ProcessTree {
+    return new ProcessTree(
+      (name, body) => this.#ask(name, body),
+      () => command.id,
+    );
+  }
+
+  /** A request on channel 0. */
+  async #ask<N extends PayloadName>(name: N & Message['name'], body: Payload<N>): Promise<Message> {
+    const number = this.#link.connection.send(0, name, body);
+    return new Promise((resolve, reject) => this.#questions.set(number, { resolve, reject }));
+  }
+
   /** Runs `work`; an abort ends the command and the call at once. */
   async #abortable<T>(command: Command, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
     if (signal === undefined) return work();
@@ -248,13 +279,12 @@ export class Agent implements AsyncDisposable {
   }
 
   #message(message: Message): void {
-    if (message.name !== 'InfoReply' && message.name !== 'Failure') return;
-    const { re, ...body } = message.body;
-    const question = re === undefined ? undefined : this.#questions.get(re);
-    if (re === undefined || question === undefined) return;
-    this.#questions.delete(re);
-    if (message.name === 'InfoReply') question.resolve(body as AgentInfo);
-    else question.reject(new HawserError('unsupported', message.body.message));
+    if (!('re' in message.body) || message.body.re === undefined) return;
+    const question = this.#questions.get(message.body.re);
+    if (question === undefined) return;
+    this.#questions.delete(message.body.re);
+    if (message.name === 'Failure') question.reject(failureOf(message.body));
+    else question.resolve(message);
   }
 
   #ended(error: HawserError): void {

@@ -357,7 +357,7 @@ overEachLine(async (t, { agent, agentd }) => {
     await refused({ cmd: 7 }, 'invalid_argument');
     await refused({ tty: { rows: -1, cols: 5 } }, 'invalid_argument');
     // What is left out in silence would be found out too late.
-    await refused({ cgroup: { memoryMax: 1 } }, 'unsupported');
+    await refused({ cgroup: { cpuMax: 0 } }, 'invalid_argument');
     await refused({ key: '' }, 'invalid_argument');
     await refused({ onDisconnect: { action: 'forget' } }, 'invalid_argument');
     await refused({ onDisconnect: { action: 'kill', afterMs: 2 ** 40 } }, 'invalid_argument');

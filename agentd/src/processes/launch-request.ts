@@ -18,8 +18,10 @@ export interface LaunchRequest {
   readonly umask?: number;
   readonly credentials?: Credentials;
   readonly noNewPrivileges: boolean;
-  /** A descriptor of a `cgroup.procs`, open for writing; stays the caller's. */
+  /** A descriptor of a cgroup v2's directory, in which the child is born; stays the caller's. */
   readonly cgroupFd?: number;
+  /** prctl(2), PR_SET_TIMERSLACK, ns; 0 leaves it. */
+  readonly timerSlackNs?: number;
 }
 
 /** `stdin: 'null'` is /dev/null, also beside a terminal: an end that no change of the terminal's mode undoes. */
@@ -42,7 +44,7 @@ const flagNice = 16;
 const flagOomScore = 32;
 const flagCwd = 64;
 
-const headerBytes = 56;
+const headerBytes = 64;
 const rlimitBytes = 24;
 const defaultUmask = 0o022;
 
@@ -96,6 +98,8 @@ export class LaunchRequestEncoder {
     // The signal mask of the command: empty.
     view.setUint32(48, 0, true);
     view.setUint32(52, 0, true);
+    view.setUint32(56, request.timerSlackNs ?? 0, true);
+    view.setUint32(60, 0, true);
   }
 
   #limitsAndGroups(request: LaunchRequest): void {

@@ -1,5 +1,6 @@
 import type { Clock, Connection, ExecRequest, Limits, Message, SpoolBudget } from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
+import type { Containment } from '../processes/containment/containment.js';
 import type { Launcher } from '../processes/launcher.js';
 import type { Poller } from '../processes/poller.js';
 import { Attachment } from './attachment.js';
@@ -13,6 +14,7 @@ import { KeptSessions } from './kept-sessions.js';
 export interface SessionServices {
   readonly poller: Poller;
   readonly launcher: Launcher;
+  readonly containment: Containment;
   readonly limits: Limits;
   readonly clock: Clock;
   readonly budget: SpoolBudget;
