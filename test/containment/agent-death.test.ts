@@ -74,7 +74,7 @@ for (const mode of modes()) {
       await eventually(() => !isAlive(watchdog));
       t.pass('and the watchdog is gone, too');
       if (mode === 'cgroup') t.strictSame(cgroupsOf(agentd.pid), []);
-      await agent.closed;
+      await agent.close();
       await agentd[Symbol.asyncDispose]();
     });
 
@@ -87,7 +87,7 @@ for (const mode of modes()) {
       await agentd[Symbol.asyncDispose]();
       t.strictSame(bearersOf(token), []);
       if (mode === 'cgroup') t.strictSame(cgroupsOf(agentd.pid), []);
-      await agent.closed;
+      await agent.close();
     });
 
     await t.test('a watchdog that is killed is replaced, and is no member of a session', async (t) => {
