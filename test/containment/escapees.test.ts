@@ -41,7 +41,10 @@ overEachMode(async (t, { agent, mode }) => {
     t.match(await session.exited, { code: 0, survivors: 2 });
     t.equal(bearersOf(token).length, 2);
     const { processes } = await session.members();
-    t.strictSame(processes.map(({ pid }) => pid).sort(), bearersOf(token).sort());
+    t.strictSame(
+      processes.map(({ pid }) => pid).sort((a, b) => a - b),
+      bearersOf(token),
+    );
     await session.killTree();
     t.strictSame(bearersOf(token), []);
     await t.rejects(session.members(), { code: 'session_ended' });

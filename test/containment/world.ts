@@ -5,7 +5,7 @@ import t, { type Test } from 'tap';
 import { compile, eventually, isAlive } from '../semantics/lines.js';
 import { type RunningAgent, type StartOptions, startAgent } from '../support/agentd.js';
 
-export { compile, eventually, folder, gone, isAlive, Transcript } from '../semantics/lines.js';
+export { eventually, folder, isAlive, Transcript } from '../semantics/lines.js';
 
 export type Mode = 'cgroup' | 'walk';
 
@@ -68,7 +68,7 @@ export function bearersOf(token: string): number[] {
       // It has ended.
     }
   }
-  return found;
+  return found.sort((a, b) => a - b);
 }
 
 /** Resolves when no process bears the word. */
