@@ -3,7 +3,7 @@ import { defaultLimits, HawserError, MessageCodec } from '@hawser/protocol';
 import { execRequest } from './exec-request.js';
 import type { LinkState } from './link.js';
 import { Link } from './link.js';
-import type { AttachOptions, ConnectOptions, ExecOptions, SpawnOptions } from './options.js';
+import type { AttachOptions, ConnectOptions, ExecOptions, ShutdownOptions, SpawnOptions } from './options.js';
 import type { CommandOpening } from './sessions/command.js';
 import { Command } from './sessions/command.js';
 import type { ExecResult } from './sessions/exec.js';
@@ -34,7 +34,10 @@ export class Agent implements AsyncDisposable {
   readonly #limits: Limits;
   readonly #questions = new Map<
     number,
-    { resolve: (info: AgentInfo) => void; reject: (error: HawserError) => void }
+    {
+      resolve: (answer: Message & { name: 'InfoReply' | 'Done' }) => void;
+      reject: (error: HawserError) => void;
+    }
   >();
   #channel = 0;
 
@@ -206,8 +209,23 @@ export class Agent implements AsyncDisposable {
 
   /** What the agent says of itself now: sessions, memory, what its lines carried. */
   async info(): Promise<AgentInfo> {
-    const number = this.#link.connection.send(0, 'Info', {});
-    return new Promise((resolve, reject) => this.#questions.set(number, { resolve, reject }));
+    const answer = await this.#answerTo(this.#link.connection.send(0, 'Info', {}));
+    if (answer.name !== 'InfoReply')
+      throw new HawserError('protocol_violation', `Info was answered with ${answer.name}`);
+    const { re: _, ...info } = answer.body;
+    return info;
+  }
+
+  /**
+   * Ends the guest in order, where the agent is its first process: sessions get their kill signal and
+   * after their grace SIGKILL, then all other processes, the disks are written and unmounted.
+   *
+   * @returns when the agent has begun; the exits of the sessions still come, and then `closed`.
+   * @throws HawserError `unsupported` where the guest has an init of its own: ask that.
+   */
+  async shutdown(options: ShutdownOptions = {}): Promise<void> {
+    const request = { mode: options.mode ?? 'poweroff', graceMs: options.graceMs };
+    await this.#answerTo(this.#link.connection.send(0, 'Shutdown', request));
   }
 
   /** Says goodbye and closes the line. The sessions end. */
@@ -247,13 +265,17 @@ export class Agent implements AsyncDisposable {
     }
   }
 
+  #answerTo(number: number): Promise<Message & { name: 'InfoReply' | 'Done' }> {
+    return new Promise((resolve, reject) => this.#questions.set(number, { resolve, reject }));
+  }
+
   #message(message: Message): void {
-    if (message.name !== 'InfoReply' && message.name !== 'Failure') return;
-    const { re, ...body } = message.body;
+    if (message.name !== 'InfoReply' && message.name !== 'Done' && message.name !== 'Failure') return;
+    const { re } = message.body;
     const question = re === undefined ? undefined : this.#questions.get(re);
     if (re === undefined || question === undefined) return;
     this.#questions.delete(re);
-    if (message.name === 'InfoReply') question.resolve(body as AgentInfo);
+    if (message.name !== 'Failure') question.resolve(message);
     else question.reject(new HawserError('unsupported', message.body.message));
   }
 

@@ -21,6 +21,7 @@ export type {
   RlimitSettings,
   RlimitTable,
   RlimitValue,
+  ShutdownOptions,
   SignalOptions,
   SpawnOptions,
 } from './options.js';

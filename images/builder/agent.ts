@@ -48,7 +48,7 @@ function addLibrary(tree: FileTree, libc: Libc, work: string): string {
     library = join(folder, 'libhawser.so');
     execFileSync('make', ['-s', '-C', join(root, 'agentd/native'), 'CC=musl-gcc', `OUT=${folder}`]);
   }
-  tree.copy(`${agentFolder}/libhawser.so`, library);
+  tree.copy(`${agentFolder}/native/build/libhawser.so`, library);
   return library;
 }
 

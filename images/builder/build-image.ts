@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { addAgent, agentFolder, agentProgram, removeWork } from './agent.js';
+import { addAgent, agentProgram, removeWork } from './agent.js';
 import { writeCpio } from './cpio.js';
 import { sharedLibraries } from './elf.js';
 import { FileTree } from './file-tree.js';
@@ -166,7 +166,6 @@ function addModules(tree: FileTree, kernel: Kernel, log: (text: string) => void)
     ...files.map((file) => `module /lib/modules/${kernel.release}/${file}`),
     'env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
     'env HOME=/root',
-    `env HAWSER_NATIVE=${agentFolder}/libhawser.so`,
     ...command.map((word) => `exec ${word}`),
   ];
   tree.text('/etc/hawser/init', `${items.join('\n')}\n`);

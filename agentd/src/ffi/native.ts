@@ -39,7 +39,8 @@ function load(): LibraryHandle {
   }
 }
 
-const library = load();
+/** For this folder only. */
+export const library = load();
 
 /** `handle` of a launch until it is released. */
 export type LaunchHandle = number;

@@ -37,6 +37,8 @@ export const frameTypes = {
   Detach: { id: 0x30, class: 'message', since: 1 },
   StdinTaken: { id: 0x31, class: 'message', since: 1 },
 
+  Shutdown: { id: 0x40, class: 'message', since: 1 },
+
   Stdin: { id: 0x80, class: 'data', since: 1 },
   Stdout: { id: 0x81, class: 'data', since: 1 },
   Stderr: { id: 0x82, class: 'data', since: 1 },
