@@ -1,11 +1,15 @@
 // `npm run image -- --out DIR [options]`
 import { parseArgs } from 'node:util';
 import { buildImage } from './builder/build-image.js';
+import type { DiskType } from './builder/disk.js';
 
 const usage = `npm run image -- --out DIR [options]
 
   --out DIR        where the image goes: vmlinuz, initramfs.cpio, image.json
   --node PATH      Node for the guest (default: the running one)
+  --disk TYPE      a root disk beside it, ext4 or erofs; may be repeated
+  --disk-spare MIB room to write on an ext4 disk (default: 64)
+  --add FROM:PATH  a file or folder of this machine, for the guest; may be repeated
   --kernel FILE    a kernel instead of Debian's linux-image-cloud
   --modules DIR    that kernel's lib/modules/RELEASE
   --busybox FILE   a static busybox (default: the one in PATH)
@@ -17,6 +21,9 @@ const { values } = parseArgs({
   options: {
     out: { type: 'string' },
     node: { type: 'string' },
+    disk: { type: 'string', multiple: true },
+    'disk-spare': { type: 'string' },
+    add: { type: 'string', multiple: true },
     kernel: { type: 'string' },
     modules: { type: 'string' },
     busybox: { type: 'string' },
@@ -30,10 +37,24 @@ if (values.help === true || values.out === undefined) {
   process.exitCode = values.help === true ? 0 : 2;
 } else {
   const manifest = buildImage({
-    ...values,
     out: values.out,
+    node: values.node,
+    kernel: values.kernel,
+    modules: values.modules,
+    busybox: values.busybox,
+    cache: values.cache,
+    disks: values.disk?.map(diskType),
+    diskSpareBytes: values['disk-spare'] === undefined ? undefined : Number(values['disk-spare']) * 2 ** 20,
+    add: Object.fromEntries(
+      (values.add ?? []).map((each) => each.split(':').toReversed() as [string, string]),
+    ),
     log: (text) => void process.stderr.write(`${text}\n`),
   });
   for (const [name, { bytes, sha256 }] of Object.entries(manifest.files))
     process.stdout.write(`${name.padEnd(16)} ${(bytes / 1e6).toFixed(1).padStart(7)} MB  sha256 ${sha256}\n`);
+}
+
+function diskType(text: string): DiskType {
+  if (text === 'ext4' || text === 'erofs') return text;
+  throw new Error(`--disk ${text}: neither ext4 nor erofs`);
 }

@@ -14,6 +14,8 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { addAgent, agentProgram, removeWork } from './agent.js';
 import { writeCpio } from './cpio.js';
+import type { DiskType } from './disk.js';
+import { writeDisk } from './disk.js';
 import { sharedLibraries } from './elf.js';
 import { FileTree } from './file-tree.js';
 import type { Kernel } from './kernel.js';
@@ -37,6 +39,12 @@ export interface ImageOptions {
   readonly cache?: string | undefined;
   /** What agentd is configured with in the guest, `/etc/hawser/agentd.json`. */
   readonly config?: Readonly<Record<string, unknown>> | undefined;
+  /** Root disks to make beside the initramfs. Default: none. */
+  readonly disks?: readonly DiskType[] | undefined;
+  /** Room to write on an ext4 disk, bytes. Default: 64 MiB. */
+  readonly diskSpareBytes?: number | undefined;
+  /** Further files of the guest: by their path there, the file or folder of this machine. */
+  readonly add?: Readonly<Record<string, string>> | undefined;
   /** Told what is being done. */
   readonly log?: ((text: string) => void) | undefined;
 }
@@ -47,7 +55,10 @@ export interface ImageManifest {
   readonly arch: string;
   readonly kernel: string;
   readonly kernelRelease: string;
+  /** With everything in it. */
   readonly initramfs: string;
+  /** Root disks, each with the small initramfs that goes with it; to be the guest's first disk. */
+  readonly disks: Partial<Record<DiskType, { readonly disk: string; readonly initramfs: string }>>;
   readonly nodeVersion: string;
   /** Bytes and SHA-256 of each file. */
   readonly files: Readonly<Record<string, { readonly bytes: number; readonly sha256: string }>>;
@@ -64,6 +75,9 @@ export const lineModules = [
   'virtio_rng',
 ] as const;
 
+/** Enough to find the root disk. */
+const diskModules = ['virtio_mmio', 'virtio_pci', 'virtio_blk'] as const;
+
 const defaultConfig = { listen: ['virtio:agent'] };
 
 /**
@@ -77,26 +91,50 @@ export function buildImage(options: ImageOptions): ImageManifest {
   const work = mkdtempSync(join(tmpdir(), 'hawser-image-'));
   try {
     const kernel = chosenKernel(options, log);
-    const tree = new FileTree();
-    const node = addSystem(tree, options, work);
-    addModules(tree, kernel, log);
+    const init = compileInit(work);
+    const system = new FileTree();
+    const nodeVersion = addSystem(system, options, work);
+    for (const [path, from] of Object.entries(options.add ?? {})) addFrom(system, path, from);
+    const modules = addModules(system, kernel, lineModules, log);
+    const names = ['vmlinuz', 'initramfs.cpio'];
     replace(join(options.out, 'vmlinuz'), (path) => copyFileSync(kernel.image, path));
-    replace(join(options.out, 'initramfs.cpio'), (path) => writeCpio(tree, path));
+    const disks: ImageManifest['disks'] = {};
+    for (const type of options.disks ?? []) {
+      const folder = join(work, type);
+      mkdirSync(folder);
+      const [disk, initramfs] = [`root.${type}`, `initramfs-${type}.cpio`];
+      const spareBytes = options.diskSpareBytes ?? 64 * 2 ** 20;
+      replace(join(options.out, disk), (path) => writeDisk(system, type, path, folder, spareBytes));
+      const small = diskInitramfs(init, kernel, type, modules, log);
+      replace(join(options.out, initramfs), (path) => writeCpio(small, path));
+      disks[type] = { disk, initramfs };
+      names.push(disk, initramfs);
+    }
+    system.copy('/init', init);
+    system.text('/etc/hawser/init', initList(modules));
+    replace(join(options.out, 'initramfs.cpio'), (path) => writeCpio(system, path));
     const manifest: ImageManifest = {
       format: 1,
       arch: process.arch,
       kernel: 'vmlinuz',
       kernelRelease: kernel.release,
       initramfs: 'initramfs.cpio',
-      nodeVersion: node,
-      files: Object.fromEntries(
-        ['vmlinuz', 'initramfs.cpio'].map((name) => [name, described(options.out, name)]),
-      ),
+      disks,
+      nodeVersion,
+      files: Object.fromEntries(names.map((name) => [name, described(options.out, name)])),
     };
     writeFileSync(join(options.out, 'image.json'), `${JSON.stringify(manifest, null, 2)}\n`);
     return manifest;
   } finally {
     removeWork(work);
+  }
+}
+
+function addFrom(tree: FileTree, path: string, from: string): void {
+  if (!statSync(from).isDirectory()) tree.copy(path, from);
+  else {
+    tree.directory(path);
+    tree.copyFolder(path, from);
   }
 }
 
@@ -117,7 +155,6 @@ function addSystem(tree: FileTree, options: ImageOptions, work: string): string 
   strip(stripped);
   tree.copy('/usr/bin/node', stripped);
   for (const [path, file] of sharedLibraries([node, ...native])) tree.copy(path, file);
-  tree.copy('/init', compileInit(work));
   tree.text('/etc/hawser/agentd.json', `${JSON.stringify(options.config ?? defaultConfig)}\n`);
   return version;
 }
@@ -152,23 +189,54 @@ function compileInit(work: string): string {
   return program;
 }
 
-function addModules(tree: FileTree, kernel: Kernel, log: (text: string) => void): void {
-  const { modules } = kernel;
-  const files =
-    modules === undefined
-      ? []
-      : modulesInOrder(modules, lineModules, (name) => log(`the kernel has no ${name}`));
-  for (const file of files)
-    tree.copy(`/lib/modules/${kernel.release}/${file}`, join(modules as string, file));
+/** @returns where the modules are in the guest, in the order in which they are inserted */
+function addModules(
+  tree: FileTree,
+  kernel: Kernel,
+  wanted: readonly string[],
+  log: (text: string) => void,
+): string[] {
+  const { modules, release } = kernel;
+  if (modules === undefined) return [];
+  const files = modulesInOrder(modules, wanted, (name) => log(`the kernel has no ${name}`));
+  return files.map((file) => {
+    const path = `/lib/modules/${release}/${file}`;
+    tree.copy(path, join(modules, file));
+    return path;
+  });
+}
+
+/** Finds the disk and goes on from there; what the disk does not need is inserted from it. */
+function diskInitramfs(
+  init: string,
+  kernel: Kernel,
+  type: DiskType,
+  modules: readonly string[],
+  log: (text: string) => void,
+): FileTree {
+  const tree = new FileTree();
+  for (const folder of ['/dev', '/proc', '/sys', '/newroot']) tree.directory(folder);
+  tree.device('/dev/console', 0o600, 5, 1);
+  tree.copy('/init', init);
+  const first = addModules(tree, kernel, [...diskModules, type], log);
+  const rest = modules.filter((path) => !first.includes(path));
+  tree.text('/etc/hawser/init', initList(first, `root /dev/vda ${type} ro`, rest));
+  return tree;
+}
+
+/** What /init does, item by item (`images/init/init.c`). */
+function initList(modules: readonly string[], root?: string, after: readonly string[] = []): string {
   const flags = JSON.parse(readFileSync(join(here, '../agentd/node-flags.json'), 'utf8')) as string[];
   const command = ['/usr/bin/node', ...flags, agentProgram, '--config', '/etc/hawser/agentd.json'];
   const items = [
-    ...files.map((file) => `module /lib/modules/${kernel.release}/${file}`),
+    ...modules.map((path) => `module ${path}`),
+    ...(root === undefined ? [] : [root]),
+    ...after.map((path) => `module ${path}`),
     'env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
     'env HOME=/root',
     ...command.map((word) => `exec ${word}`),
   ];
-  tree.text('/etc/hawser/init', `${items.join('\n')}\n`);
+  return `${items.join('\n')}\n`;
 }
 
 export function findProgram(name: string): string {

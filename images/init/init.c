@@ -6,7 +6,8 @@
  * which order is in /etc/hawser/init, one item a line, made by the image builder:
  *
  *   module PATH                 insert it (finit_module(2)); a failure is logged and nothing more
- *   root DEVICE TYPE OPTIONS    wait for the disk, mount it (`ro` or `rw`), and go on from it
+ *   root DEVICE TYPE ro|rw      wait for the disk, mount it, and go on from it; `rw` on the kernel's
+ *                               command line makes it writable all the same
  *   env NAME=VALUE              for the program
  *   exec WORD                   a word of the program's command line; the first is its path
  *
@@ -96,12 +97,32 @@ static void await_device(const char *device) {
   }
 }
 
+/* Into the given memory, as a text. @returns 0 where it cannot be read. */
+static int read_file(const char *path, char *text, size_t bytes) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  ssize_t length = 0, count;
+  while ((count = read(fd, text + length, bytes - 1 - (size_t)length)) > 0) length += count;
+  close(fd);
+  text[length] = 0;
+  return 1;
+}
+
+static int kernel_says_rw(void) {
+  static char text[4096];
+  char *rest = text;
+  if (!read_file("/proc/cmdline", text, sizeof text)) return 0;
+  for (char *word; (word = strsep(&rest, " \n")) != NULL;)
+    if (strcmp(word, "rw") == 0) return 1;
+  return 0;
+}
+
 /* As switch_root(8): the mounts move along, and the new root takes the place of the old. */
 static void switch_root(char *arguments) {
   char *rest = arguments;
   char *device = strsep(&rest, " ");
   char *type = strsep(&rest, " ");
-  int read_write = rest != NULL && strcmp(rest, "rw") == 0;
+  int read_write = (rest != NULL && strcmp(rest, "rw") == 0) || kernel_says_rw();
   if (device == NULL || type == NULL) {
     errno = EINVAL;
     fail("root", LIST);
@@ -119,25 +140,16 @@ static void switch_root(char *arguments) {
     fail("switch to the root disk", device);
 }
 
-static char *read_list(void) {
-  static char text[64 * 1024];
-  int fd = open(LIST, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) fail("open", LIST);
-  ssize_t length = 0, count;
-  while ((count = read(fd, text + length, sizeof text - 1 - (size_t)length)) > 0) length += count;
-  close(fd);
-  return text;
-}
-
 int main(int argc, char **argv) {
-  static char *words[WORDS_MAX + 1];
+  static char *words[WORDS_MAX + 1], text[64 * 1024];
   int count = 0;
   mount_early("devtmpfs", "/dev");
   mount_early("proc", "/proc");
   mount_early("sysfs", "/sys");
   if (fcntl(0, F_GETFD) < 0) open_console();
   say(6, "started");
-  char *list = read_list();
+  char *list = text;
+  if (!read_file(LIST, text, sizeof text)) fail("open", LIST);
   for (char *line; (line = strsep(&list, "\n")) != NULL;) {
     char *verb = strsep(&line, " ");
     if (line == NULL) continue;

@@ -172,7 +172,7 @@ class FirstProcess {
         reaper.start();
         return endProcesses(graceMs);
       },
-      () => releaseFileSystems(log),
+      async () => releaseFileSystems(log),
     ]) {
       try {
         await step();
