@@ -118,8 +118,10 @@ export class Agent {
   async #listen(spec: string, onUseless: () => void): Promise<void> {
     const options = { poller: this.#poller, vsockAllowLoopback: this.#config.vsockAllowLoopback };
     const transport = openTransport(spec, options);
-    const trouble = (error: HawserError): void =>
-      this.#log.warn({ transport: spec, code: error.code, reason: error.message }, 'trouble on a transport');
+    const trouble = (error: unknown): void => {
+      const { code, message } = asHawserError(error);
+      this.#log.warn({ transport: spec, code, reason: message }, 'trouble on a transport');
+    };
     const open = async (): Promise<void> => {
       await transport.start(
         (line) => this.#opened(new AgentLine(line, this.#lineOptions(onUseless))),
@@ -149,8 +151,9 @@ export class Agent {
     this.#cancelReopening.push(cancel);
   }
 
-  #mayComeLater(error: unknown): error is HawserError {
-    return this.#power !== undefined && error instanceof HawserError && error.code === 'line_open_failed';
+  /** Whatever is wrong with one line, a guest's first process has others, and this one may be mended. */
+  #mayComeLater(error: unknown): boolean {
+    return this.#power !== undefined && asHawserError(error).code !== 'invalid_config';
   }
 
   /**
@@ -277,6 +280,10 @@ export class Agent {
       system: { hostname: hostname(), release: release(), arch: arch(), node: process.version },
     };
   }
+}
+
+function asHawserError(error: unknown): HawserError {
+  return error instanceof HawserError ? error : new HawserError('internal', String(error), { cause: error });
 }
 
 /** Another one for every start of the agent: its session ids must not come twice. */

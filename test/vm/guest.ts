@@ -129,7 +129,10 @@ function qemuArguments(folder: string, options: GuestOptions): string[] {
       ...['-drive', `id=disk${index},file=${path},format=raw,if=none`],
       ...['-device', `virtio-blk-${bus},drive=disk${index}`],
     ]),
-    ...['-kernel', join(image, 'vmlinuz'), '-initrd', options.initramfs ?? join(image, 'initramfs.cpio')],
+    '-kernel',
+    join(image, 'vmlinuz'),
+    '-initrd',
+    options.initramfs ?? join(image, 'initramfs.cpio'),
     '-append',
     ['console=ttyS0', 'panic=-1', ...append, ...(options.append ?? ['quiet'])].join(' '),
   ];

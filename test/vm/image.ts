@@ -120,7 +120,7 @@ function bundles(work: string): string {
     external: ['koffi', 'serialport'],
     logLevel: 'error',
     banner: {
-      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
+      js: "import { createRequire as bannerRequire } from 'node:module'; const require = bannerRequire(import.meta.url);",
     },
   });
   return folder;

@@ -137,7 +137,8 @@ class FirstProcess {
       .start(() => log.error({}, 'the line was closed for good'))
       .then(() => log.info({ version: agentVersion, uptimeMs: uptimeMs() }, 'ready'))
       .catch((error: unknown) => {
-        log.error({ reason: String(error) }, 'could not start');
+        // The name of a line that cannot be one: a wrong configuration as any other.
+        writeKernelLog(2, `${(error as Error).message}; powering off`);
         void this.#shutDown('poweroff', 0);
       });
   }
