@@ -119,16 +119,16 @@ t.test(
 
     await t.test('the system is what Linux programs expect', async (t) => {
       const { stdout: mounts } = await agent.exec('cat', ['/proc/mounts']);
-      for (const [target, type] of [
-        ['/proc', 'proc'],
-        ['/sys', 'sysfs'],
-        ['/dev', 'devtmpfs'],
-        ['/dev/pts', 'devpts'],
-        ['/dev/shm', 'tmpfs'],
-        ['/run', 'tmpfs'],
-        ['/tmp', 'tmpfs'],
-        ['/sys/fs/cgroup', 'cgroup2'],
-      ])
+      for (const [target, type] of Object.entries({
+        '/proc': 'proc',
+        '/sys': 'sysfs',
+        '/dev': 'devtmpfs',
+        '/dev/pts': 'devpts',
+        '/dev/shm': 'tmpfs',
+        '/run': 'tmpfs',
+        '/tmp': 'tmpfs',
+        '/sys/fs/cgroup': 'cgroup2',
+      }))
         t.match(mounts, new RegExp(`^\\S+ ${target} ${type} `, 'm'), target);
       t.match(
         await agent.exec('ping', ['-c', '1', '127.0.0.1']),
