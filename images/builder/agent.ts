@@ -13,6 +13,7 @@ export const agentProgram = `${agentFolder}/agentd.cjs`;
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const modules = join(root, 'node_modules');
+const here = fileURLToPath(new URL('.', import.meta.url));
 
 export interface AgentPayload {
   readonly libc: Libc;
@@ -64,18 +65,17 @@ function addKoffi(tree: FileTree, libc: Libc): string {
   return join(modules, name, binary);
 }
 
-/** One file of its JavaScript, and the binding of this libc where node-gyp-build looks for it. */
+/** One file of its JavaScript, and the binding of this libc. */
 function addSerialport(tree: FileTree, libc: Libc): string {
-  // Of the package only the binding is used, which is loaded in a tenth of the time by itself.
-  addBundled(tree, 'serialport', 'dist/index.js', [
+  // Of the package only the binding is used; the rest takes its time to load.
+  addBundled(tree, 'serialport', 'index.js', [
     "import { LinuxBinding } from '@serialport/bindings-cpp';",
     'export const SerialPort = { binding: LinuxBinding };',
   ]);
-  const folder = `prebuilds/linux-${process.arch}`;
   const variant = process.arch === 'arm64' ? `armv8.${libc}` : libc;
-  const file = `${folder}/@serialport+bindings-cpp.${variant}.node`;
+  const file = `prebuilds/linux-${process.arch}/@serialport+bindings-cpp.${variant}.node`;
   const binding = join(modules, '@serialport/bindings-cpp', file);
-  tree.copy(`${agentFolder}/node_modules/serialport/${file}`, binding);
+  tree.copy(`${agentFolder}/node_modules/serialport/binding.node`, binding);
   return binding;
 }
 
@@ -101,6 +101,9 @@ function addBundled(tree: FileTree, name: string, main: string, source: readonly
     platform: 'node',
     target: 'node20',
     logLevel: 'error',
+    // It searches the folders for what is known here, and takes any libc for glibc that is not Alpine's.
+    alias: { 'node-gyp-build': join(here, 'own-binding.cjs') },
+    external: ['./binding.node'],
     minifySyntax: true,
     minifyWhitespace: true,
   });

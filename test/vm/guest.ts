@@ -98,7 +98,7 @@ export async function bootGuest(options: GuestOptions): Promise<Guest> {
       ]),
     line,
     connect: (name, connectOptions) =>
-      Promise.race([early, connect(line(name), { handshakeTimeoutMs: 60_000, ...connectOptions })]),
+      Promise.race([early, connect(line(name), { handshakeTimeoutMs: 200_000, ...connectOptions })]),
     exited,
     async [Symbol.asyncDispose]() {
       await kill(child, exited);
