@@ -11,7 +11,7 @@ import { defaultLimits, HawserError, MessageCodec } from '@hawser/protocol';
 import { execRequest } from './exec-request.js';
 import type { LinkState } from './link.js';
 import { Link } from './link.js';
-import type { AttachOptions, ConnectOptions, ExecOptions, SpawnOptions } from './options.js';
+import type { AttachOptions, ConnectOptions, ExecOptions, ShutdownOptions, SpawnOptions } from './options.js';
 import type { CommandOpening } from './sessions/command.js';
 import { Command, failureOf } from './sessions/command.js';
 import type { ExecResult } from './sessions/exec.js';
@@ -226,6 +226,18 @@ export class Agent implements AsyncDisposable {
       throw new HawserError('message_invalid', `the agent answered Info with ${reply.name}`);
     const { re: _, ...info } = reply.body;
     return info;
+  }
+
+  /**
+   * Ends the guest in order, where the agent is its first process: sessions get their kill signal and
+   * after their grace SIGKILL, then all other processes, the disks are written and unmounted.
+   *
+   * @returns when the agent has begun; the exits of the sessions still come, and then `closed`.
+   * @throws HawserError `unsupported` where the guest has an init of its own: ask that.
+   */
+  async shutdown(options: ShutdownOptions = {}): Promise<void> {
+    const request = { mode: options.mode ?? 'poweroff', graceMs: options.graceMs };
+    await this.#ask('Shutdown', request);
   }
 
   /** Says goodbye and closes the line. The sessions end. */

@@ -22,6 +22,7 @@ export type {
   RlimitSettings,
   RlimitTable,
   RlimitValue,
+  ShutdownOptions,
   SignalOptions,
   SpawnOptions,
 } from './options.js';

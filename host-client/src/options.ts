@@ -142,3 +142,10 @@ export interface ConnectOptions {
   /** Ends the attempt to connect. */
   readonly signal?: AbortSignal;
 }
+
+export interface ShutdownOptions {
+  /** Default: `poweroff`. */
+  readonly mode?: 'poweroff' | 'reboot' | 'halt';
+  /** What each session's own grace is cut to, ms. Default: it is not. */
+  readonly graceMs?: number;
+}

@@ -39,7 +39,8 @@ function load(): LibraryHandle {
   }
 }
 
-const library = load();
+/** For this folder only. */
+export const library = load();
 
 /** The folder that the library lies in, and its companion, `hawser-watchdog`, with it. */
 export const nativeFolder = dirname(libraryPath());

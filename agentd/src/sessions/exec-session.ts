@@ -114,7 +114,7 @@ export class ExecSession implements AttachmentHandler {
   }
 
   /** Ends the session: its kill signal, after its grace SIGKILL; a launch that hangs is cancelled. */
-  terminate(reason: KillReason): void {
+  terminate(reason: KillReason, graceMsMax = Number.POSITIVE_INFINITY): void {
     // A busy agent may not have heard yet that the command runs: then nothing hangs.
     if (this.#state.at === 'starting') this.#process.settle();
     if (this.#state.at === 'starting') {
@@ -128,7 +128,7 @@ export class ExecSession implements AttachmentHandler {
     if (this.#state.at !== 'running' || this.#kill !== undefined) return;
     this.#kill = reason;
     this.#control.killGroup(this.#plan.killSignal);
-    this.#after(this.#plan.killGraceMs, () => this.#control.killTree());
+    this.#after(Math.min(this.#plan.killGraceMs, graceMsMax), () => this.#control.killTree());
   }
 
   /** Forgets an ended session that was kept: its output goes. */

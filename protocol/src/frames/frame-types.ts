@@ -37,6 +37,7 @@ export const frameTypes = {
   Detach: { id: 0x30, class: 'message', since: 1 },
   StdinTaken: { id: 0x31, class: 'message', since: 1 },
 
+  Shutdown: { id: 0x40, class: 'message', since: 1 },
   Members: { id: 0x50, class: 'message', since: 1 },
   MembersReply: { id: 0x51, class: 'message', since: 1 },
   KillTree: { id: 0x52, class: 'message', since: 1 },

@@ -338,6 +338,12 @@ export const payloadSchemas = {
   }),
   Done: v.object({ re: count }),
   Failure: v.object({ re: v.optional(count), ...failure }),
+
+  Shutdown: v.object({
+    mode: v.picklist(['poweroff', 'reboot', 'halt']),
+    /** What each session's own grace is cut to. */
+    graceMs: v.optional(count),
+  }),
 } as const satisfies Record<MessageFrameName | MapLinkFrameName, v.GenericSchema>;
 
 export type PayloadName = keyof typeof payloadSchemas;
