@@ -13,8 +13,10 @@ t.test('containment in a guest', { skip: skipWithoutQemu, timeout: 280_000 }, as
   await using guest = await bootGuest({
     image: testImage(),
     ports: ['agent'],
-    append: ['quiet', 'hawser.listen=virtio:agent', 'hawser.containment=cgroup'],
+    append: ['hawser.listen=virtio:agent', 'hawser.containment=cgroup'],
   });
+  // QEMU listens by then: the file of its socket is there before that.
+  await guest.awaitConsole(/Linux version/);
   await using agent = await guest.connect('agent');
 
   await t.test('200 MiB under a memoryMax of 100: killed, said so, and nobody else harmed', async (t) => {
