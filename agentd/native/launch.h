@@ -55,8 +55,10 @@ struct request_header {
   uint32_t umask;
   uint32_t uid;
   uint32_t gid;
-  int32_t cgroup_fd; /* of cgroup.procs, or -1 */
+  int32_t cgroup_fd; /* of the cgroup v2 leaf's directory, or -1 */
   uint64_t signal_mask;
+  uint32_t timer_slack_ns; /* 0 leaves it as it is */
+  uint32_t reserved;
 };
 
 struct request_rlimit {
@@ -87,6 +89,7 @@ struct launch {
   int standard[3]; /* the child's ends, all above 2 */
   int status;      /* write end, close-on-exec, above 2 */
   int credentialed;
+  int joins_cgroup; /* the child is not born in its cgroup: it has to enter it itself */
 };
 
 /* The child's life up to execve; never returns. `argument` is its struct launch. */

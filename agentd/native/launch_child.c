@@ -77,6 +77,17 @@ static void close_the_rest(const struct launch *launch) {
   }
 }
 
+/*
+ * Where clone3 could not place the child (seccomp, an old kernel): before anything else, so that
+ * nothing of it is ever outside. A cgroup's own limit on processes does not refuse a move.
+ */
+static void join_cgroup(const struct launch *launch) {
+  long fd = RAW4(SYS_openat, launch->request->cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC, 0);
+  if (fd < 0) fail(launch, STAGE_CGROUP, fd, -1, -1);
+  TRY(STAGE_CGROUP, -1, RAW3(SYS_write, fd, "0", 1));
+  RAW1(SYS_close, fd);
+}
+
 static void set_oom_score(const struct launch *launch) {
   char text[16];
   char *end = text + sizeof text;
@@ -145,7 +156,7 @@ __attribute__((noreturn)) static void execute(const struct launch *launch) {
 }
 
 /*
- * cgroup, /dev/null and the oom score come before the limits, since they need descriptors that a
+ * /dev/null and the oom score come before the limits, since they need descriptors that a
  * low RLIMIT_NOFILE would refuse; chdir and execve come after the credentials, since they must be
  * judged as the command's user.
  */
@@ -153,12 +164,13 @@ void launch_child(void *argument) {
   struct launch *launch = argument;
   const struct request_header *request = launch->request;
 
+  if (launch->joins_cgroup) join_cgroup(launch);
   reset_dispositions();
   TRY(STAGE_SETSID, -1, RAW0(SYS_setsid));
+  if (request->timer_slack_ns > 0) RAW5(SYS_prctl, PR_SET_TIMERSLACK, request->timer_slack_ns, 0, 0, 0);
   if (request->flags & FLAG_TERMINAL) open_terminal(launch);
   if (request->flags & FLAG_STDIN_NULL) open_null(launch);
   for (int fd = 0; fd < 3; fd++) TRY(STAGE_STDIO, fd, RAW3(SYS_dup3, launch->standard[fd], fd, 0));
-  if (request->cgroup_fd >= 0) TRY(STAGE_CGROUP, -1, RAW3(SYS_write, request->cgroup_fd, "0", 1));
   close_the_rest(launch);
   if (request->flags & FLAG_OOM_SCORE) set_oom_score(launch);
   set_rlimits(launch);

@@ -26,6 +26,9 @@
 #ifndef CLONE_PIDFD
 #define CLONE_PIDFD 0x1000
 #endif
+#ifndef CLONE_INTO_CGROUP
+#define CLONE_INTO_CGROUP 0x200000000ULL
+#endif
 
 /* ---- the block of memory of one launch ------------------------------------------------------ */
 
@@ -248,14 +251,39 @@ static int must_copy_memory(const struct launch *launch) {
 
 /* ---- the call ------------------------------------------------------------------------------- */
 
+/*
+ * Born in its cgroup (Linux 5.7): there is no instant in which it, or a child of it, is outside.
+ * -ENOSYS under a seccomp filter that cannot look into clone3's arguments, -E2BIG or -EINVAL where
+ * the kernel knows no CLONE_INTO_CGROUP.
+ */
+static long clone_into_cgroup(struct launch *launch, unsigned long flags, int *pidfd) {
+  struct clone3_arguments arguments;
+  memset(&arguments, 0, sizeof arguments);
+  arguments.flags = flags | CLONE_INTO_CGROUP;
+  arguments.pidfd = (uint64_t)(uintptr_t)pidfd;
+  arguments.exit_signal = SIGCHLD;
+  arguments.cgroup = (uint64_t)launch->request->cgroup_fd;
+  char *bottom = (char *)launch - round_up(STACK_BYTES, page_bytes());
+  return raw_clone3(&arguments, bottom, launch, launch_child, launch);
+}
+
 static long make_child(struct launch *launch, int *pidfd) {
-  unsigned long flags = CLONE_PIDFD | SIGCHLD;
+  static int no_clone3;
+  unsigned long flags = CLONE_PIDFD;
   if (!must_copy_memory(launch)) flags |= CLONE_VM;
   /* No handler of the agent may run in the child, on its small stack and in shared memory. */
   uint64_t all = ~(uint64_t)0;
   uint64_t before;
   RAW4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
-  long pid = raw_clone(flags, launch, pidfd, launch_child, launch);
+  long pid = -ENOSYS;
+  launch->joins_cgroup = 0;
+  if (launch->request->cgroup_fd >= 0) {
+    if (!no_clone3) pid = clone_into_cgroup(launch, flags, pidfd);
+    no_clone3 |= pid == -ENOSYS || pid == -EINVAL || pid == -E2BIG;
+    launch->joins_cgroup = no_clone3;
+  }
+  if (launch->request->cgroup_fd < 0 || no_clone3)
+    pid = raw_clone(flags | SIGCHLD, launch, pidfd, launch_child, launch);
   RAW4(SYS_rt_sigprocmask, SIG_SETMASK, &before, 0, 8);
   return pid;
 }

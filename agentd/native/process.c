@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define WAIT_FOR_PIDFD 3 /* P_PIDFD, Linux 5.4 */
@@ -65,6 +66,8 @@ HAWSER_API int32_t hawser_reap(int32_t pid) {
   return info.si_pid == pid;
 }
 
+/* A descriptor of a process, close-on-exec: of that process for ever, whoever has its pid later. */
+HAWSER_API int32_t hawser_open_pidfd(int32_t pid) { return (int32_t)RAW2(SYS_pidfd_open, pid, 0); }
 
 HAWSER_API int32_t hawser_signal_pidfd(int32_t pidfd, int32_t signal) {
   return (int32_t)RAW4(SYS_pidfd_send_signal, pidfd, signal, 0, 0);
@@ -83,3 +86,12 @@ HAWSER_API int32_t hawser_become_subreaper(void) { return result_of(prctl(PR_SET
 
 /* Fills a buffer with random bytes (getrandom(2)); waits where the kernel has none yet, at a boot. */
 HAWSER_API int64_t hawser_random(uint8_t *buffer, int64_t bytes) { return RAW3(SYS_getrandom, buffer, bytes, 0); }
+
+HAWSER_API int32_t hawser_page_bytes(void) { return (int32_t)sysconf(_SC_PAGESIZE); }
+
+/* Microseconds since boot, suspension included: the clock of start times in /proc. */
+HAWSER_API int64_t hawser_uptime_us(void) {
+  struct timespec time;
+  if (clock_gettime(CLOCK_BOOTTIME, &time) < 0) return -errno;
+  return (int64_t)time.tv_sec * 1000000 + time.tv_nsec / 1000;
+}

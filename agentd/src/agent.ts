@@ -11,21 +11,39 @@ import type { Clocks } from './guest/wall-clock.js';
 import { WallClock } from './guest/wall-clock.js';
 import { Hosts } from './hosts.js';
 import type { Log } from './log.js';
+import { Containment } from './processes/containment/containment.js';
 import { Launcher } from './processes/launcher.js';
 import { OrphanReaper } from './processes/orphan-reaper.js';
 import { Poller } from './processes/poller.js';
 import { Users } from './processes/users.js';
 import { ExecPlanContext } from './sessions/exec-plan.js';
 import { Sessions } from './sessions/sessions.js';
+import { answerTreeRequest, isTreeRequest } from './sessions/tree-requests.js';
+import { RetryInterval } from './transports/retry-interval.js';
 import type { Transport } from './transports/transport.js';
 import { openTransport } from './transports/transport.js';
 import { agentVersion } from './version.js';
 
 /** What this build can do beyond running commands, as `Welcome` lists it. */
-const features = ['exec', 'terminal', 'rlimits', 'info', 'resume', 'attach', 'entropy'] as const;
+const features = ['exec', 'terminal', 'rlimits', 'info', 'resume', 'attach', 'entropy', 'trees'] as const;
 
 /** How long the exits of a shutdown may take to leave, for a host that does not read. */
 const flushMsMax = 2_000;
+
+/** How long a killed process may take to die at a shutdown. */
+const unkillableMs = 1_000;
+/** Who can end the guest, where the agent is its first process. */
+export interface MachinePower {
+  /**
+   * Ends the sessions, all processes and the machine. Returns at once; only the first call counts.
+   *
+   * @param graceMs what a session's own grace is cut to
+   */
+  shutDown(mode: 'poweroff' | 'reboot' | 'halt', graceMs: number | undefined): void;
+}
+
+/** A line that could not be opened is tried again after so long, ms; where the agent must not end. */
+const reopenMs = { first: 100, longest: 2_000 };
 
 /** The guest's end: serves every line that it was configured with. */
 export class Agent {
@@ -37,6 +55,7 @@ export class Agent {
   readonly #bootId = newBootId();
   readonly #poller: Poller;
   readonly #launcher: Launcher;
+  readonly #containment: Containment;
   readonly #sessions: Sessions;
   readonly #hosts: Hosts;
   readonly #wallClock: WallClock;
@@ -45,11 +64,15 @@ export class Agent {
   readonly #transports: Transport[] = [];
   readonly #lines = new Set<AgentLine>();
   readonly #startedAt = performance.now();
+  readonly #power: MachinePower | undefined;
+  #cancelReopening: (() => void)[] = [];
   #onIdle: (() => void) | undefined;
 
-  constructor(config: Config, log: Log) {
+  /** With `power` the agent is a guest's first process: a line that does not open is no reason to end. */
+  constructor(config: Config, log: Log, power?: MachinePower) {
     this.#config = config;
     this.#log = log;
+    this.#power = power;
     this.#limits = {
       ...defaultLimits,
       windowBytes: config.windowBytes,
@@ -63,10 +86,22 @@ export class Agent {
     this.#codec = new MessageCodec(this.#limits);
     this.#poller = Poller.open();
     this.#launcher = new Launcher(this.#poller);
+    this.#containment = new Containment({
+      poller: this.#poller,
+      launcher: this.#launcher,
+      bootId: this.#bootId,
+      mode: config.containment,
+      cgroupParent: config.cgroupParent,
+      onAdopting: () => {
+        if (config.reapOrphans !== false) this.#reaper.start();
+      },
+      warn: (fields, message) => log.warn(fields, message),
+    });
     this.#sessions = new Sessions({
       services: {
         poller: this.#poller,
         launcher: this.#launcher,
+        containment: this.#containment,
         limits: this.#limits,
         clock: systemClock,
         budget: this.#budget,
@@ -91,7 +126,10 @@ export class Agent {
       corrected: (byMs) => log.info({ byMs }, 'the clock was set to the host’s'),
       refused: (error) => log.warn({ reason: String(error) }, 'the clock is wrong and cannot be set'),
     });
-    this.#reaper = new OrphanReaper((pid) => this.#sessions.isLeader(pid));
+    this.#reaper = new OrphanReaper(
+      (pid) => this.#sessions.isLeader(pid) || this.#containment.owns(pid),
+      () => this.#containment.orphanReaped(),
+    );
   }
 
   /**
@@ -101,48 +139,92 @@ export class Agent {
    * @throws HawserError `line_open_failed`, `invalid_config`; the agent is closed then.
    */
   async start(onUseless: () => void): Promise<void> {
-    if (this.#config.reapOrphans ?? process.pid === 1) this.#reaper.start();
+    if (this.#config.reapOrphans ?? process.pid === 1) {
+      if (process.pid !== 1) native.becomeSubreaper();
+      this.#reaper.start();
+    }
     this.#lookAtTheTime();
     try {
-      for (const spec of this.#config.listen) {
-        const options = { poller: this.#poller, vsockAllowLoopback: this.#config.vsockAllowLoopback };
-        const transport = openTransport(spec, options);
-        this.#transports.push(transport);
-        await transport.start(
-          (line) => this.#opened(new AgentLine(line, this.#lineOptions(onUseless))),
-          (error) =>
-            this.#log.warn(
-              { transport: spec, code: error.code, reason: error.message },
-              'trouble on a transport',
-            ),
-        );
-        this.#log.info({ transport: transport.name }, 'listening');
-      }
+      this.#containment.start();
+      for (const spec of this.#config.listen) await this.#listen(spec, onUseless);
     } catch (error) {
       this.close();
       throw error;
     }
   }
 
-  /** Ends in order: no new lines, sessions get their kill signal and then KILL, their exits leave, then the lines close. */
-  async shutdown(): Promise<void> {
+  async #listen(spec: string, onUseless: () => void): Promise<void> {
+    const options = { poller: this.#poller, vsockAllowLoopback: this.#config.vsockAllowLoopback };
+    const transport = openTransport(spec, options);
+    const trouble = (error: unknown): void => {
+      const { code, message } = asHawserError(error);
+      this.#log.warn({ transport: spec, code, reason: message }, 'trouble on a transport');
+    };
+    const open = async (): Promise<void> => {
+      await transport.start(
+        (line) => this.#opened(new AgentLine(line, this.#lineOptions(onUseless))),
+        trouble,
+      );
+      this.#log.info({ transport: transport.name }, 'listening');
+    };
+    this.#transports.push(transport);
+    try {
+      await open();
+    } catch (error) {
+      if (!this.#mayComeLater(error)) throw error;
+      trouble(error);
+      this.#openLater(open, new RetryInterval(reopenMs.first, reopenMs.longest));
+    }
+  }
+
+  /** Told once; then it is tried until it opens. */
+  #openLater(open: () => Promise<void>, interval: RetryInterval): void {
+    const cancel = systemClock.after(interval.next(), () => {
+      this.#cancelReopening = this.#cancelReopening.filter((each) => each !== cancel);
+      open().catch((error: unknown) => {
+        if (!this.#mayComeLater(error)) throw error;
+        this.#openLater(open, interval);
+      });
+    });
+    this.#cancelReopening.push(cancel);
+  }
+
+  /** Whatever is wrong with one line, a guest's first process has others, and this one may be mended. */
+  #mayComeLater(error: unknown): boolean {
+    return this.#power !== undefined && asHawserError(error).code !== 'invalid_config';
+  }
+
+  /**
+   * Ends in order: no new lines, sessions get their kill signal and then KILL, their exits leave, then the lines close.
+   *
+   * @param graceMsMax what each session's own grace is cut to
+   */
+  async shutdown(graceMsMax?: number): Promise<void> {
+    this.#stopReopening();
     for (const transport of this.#transports) transport.stop();
-    await this.#sessions.terminateAll('shutdown');
+    await this.#sessions.terminateAll('shutdown', graceMsMax);
+    await Promise.race([this.#containment.killAll(), pause(unkillableMs)]);
     const closed = new Promise<void>((resolve) => (this.#onIdle = resolve));
     const reason = new HawserError('connection_closed', 'the agent is shutting down');
     for (const line of this.#lines) line.close(reason);
     this.#hosts.endAway(reason);
-    if (this.#lines.size > 0)
-      await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, flushMsMax))]);
+    if (this.#lines.size > 0) await Promise.race([closed, pause(flushMsMax)]);
     this.close();
   }
 
   /** Ends at once. */
   close(): void {
+    this.#stopReopening();
     this.#reaper.stop();
     this.#cancelLook?.();
+    this.#containment.close();
     for (const transport of this.#transports) transport.close();
     this.#poller.close();
+  }
+
+  #stopReopening(): void {
+    for (const cancel of this.#cancelReopening) cancel();
+    this.#cancelReopening = [];
   }
 
   #lineOptions(onUseless: () => void): ConstructorParameters<typeof AgentLine>[1] {
@@ -154,7 +236,7 @@ export class Agent {
         get bootEpoch() {
           return wallClock.epoch;
         },
-        features,
+        features: this.#power === undefined ? features : [...features, 'shutdown'],
         sessionsMax: this.#config.sessionsMax,
       },
       limits: this.#limits,
@@ -191,6 +273,14 @@ export class Agent {
   }
 
   #request(connection: Connection, channel: number, message: Message): void {
+    if (isTreeRequest(message)) {
+      const { sessionId } = message.body;
+      const tree = sessionId === undefined ? undefined : this.#containment.find(sessionId);
+      answerTreeRequest(tree, message, (name, body) => {
+        if (connection.open) connection.send(channel, name, body);
+      });
+      return;
+    }
     const refuse = (code: ErrorCode, text: string): void => {
       connection.send(channel, 'Failure', { re: message.number, code, message: text });
     };
@@ -212,6 +302,14 @@ export class Agent {
       }
       case 'Info':
         connection.send(channel, 'InfoReply', { re: message.number, ...this.#info() });
+        return;
+      case 'Shutdown':
+        if (this.#power === undefined) {
+          refuse('unsupported', "the agent is not the guest's first process: its init ends it");
+          return;
+        }
+        connection.send(channel, 'Done', { re: message.number });
+        this.#power.shutDown(message.body.mode, message.body.graceMs);
         return;
       case 'Signal':
       case 'Resize':
@@ -264,6 +362,13 @@ const systemClocks: Clocks = {
     if (result < 0) throw systemCallError('clock_settime', result, 'CLOCK_REALTIME');
   },
 };
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function asHawserError(error: unknown): HawserError {
+  return error instanceof HawserError ? error : new HawserError('internal', String(error), { cause: error });
+}
 
 /** Another one for every start of the agent: its session ids must not come twice. */
 function newBootId(): string {

@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util';
 import { defaultLimits, HawserError } from '@hawser/protocol';
 import * as v from 'valibot';
 import { logLevels } from './log.js';
+import { containmentModes } from './processes/containment/process-tree.js';
 
 const positive = v.pipe(v.number(), v.integer(), v.minValue(1));
 
@@ -26,8 +27,20 @@ const schema = v.strictObject({
   clockThresholdMs: v.optional(positive, 1_000),
   /** Takes vsock peers of CID 1 too: for tests inside one machine. */
   vsockAllowLoopback: v.optional(v.boolean(), false),
+  /** How the processes of a session are held together: `auto` is cgroup v2 where one can be had, else a walk through /proc. */
+  containment: v.optional(v.picklist(containmentModes), 'auto'),
+  /** The cgroup v2 below which the agent makes its own. Default: the one that it is in. */
+  cgroupParent: v.optional(v.pipe(v.string(), v.startsWith('/'))),
   /** Waits for orphans that the kernel hands over. Default: when this is PID 1. */
   reapOrphans: v.optional(v.boolean()),
+  /** Does what a guest's init does. Default: when this is PID 1; false for the first process of a container. */
+  init: v.optional(v.boolean()),
+  /** The guest's name, as PID 1. */
+  hostname: v.optional(v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$/, 'not a host name'))),
+  /** As PID 1: further mounts, `SOURCE:TARGET:TYPE[:OPTIONS]` with options as mount(8) has them. */
+  mounts: v.optional(v.array(v.string()), []),
+  /** As PID 1: a power-off resets instead, which is what ends a VM of Firecracker. */
+  powerOffReboots: v.optional(v.boolean(), false),
 });
 
 export type Config = v.InferOutput<typeof schema>;
@@ -36,8 +49,22 @@ type Key = keyof typeof schema.entries;
 /** `logLevel` is `--log-level` as a flag and `hawser.log-level` on the kernel's command line. */
 const flagOf = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 const keyOf = new Map((Object.keys(schema.entries) as Key[]).map((key) => [flagOf(key), key]));
-const booleans: ReadonlySet<Key> = new Set<Key>(['vsockAllowLoopback', 'reapOrphans', 'setClock']);
-const texts: ReadonlySet<Key> = new Set<Key>(['token', 'logLevel']);
+const booleans: ReadonlySet<Key> = new Set<Key>([
+  'vsockAllowLoopback',
+  'reapOrphans',
+  'setClock',
+  'init',
+  'powerOffReboots',
+]);
+const texts: ReadonlySet<Key> = new Set<Key>([
+  'token',
+  'logLevel',
+  'hostname',
+  'containment',
+  'cgroupParent',
+]);
+/** May be given more than once. */
+const lists: ReadonlySet<Key> = new Set<Key>(['listen', 'mounts']);
 
 export const usage = `hawser-agentd: runs commands for a host, over whatever byte line there is.
 
@@ -122,7 +149,7 @@ function fromFlags(args: readonly string[]): Found | 'help' | 'version' {
     version: { type: 'boolean' },
   };
   for (const [flag, key] of keyOf)
-    options[flag] = { type: booleans.has(key) ? 'boolean' : 'string', multiple: key === 'listen' };
+    options[flag] = { type: booleans.has(key) ? 'boolean' : 'string', multiple: lists.has(key) };
   let values: Record<string, unknown>;
   try {
     values = parseArgs({ args: [...args], options, strict: true, allowPositionals: false }).values;
@@ -151,6 +178,8 @@ function fromKernel(commandLine: string): Found {
     else if (key === undefined)
       throw new HawserError('invalid_config', `kernel command line: ${word}: there is no such setting`);
     else if (key === 'listen') found.listen = value.split(',');
+    // Options have commas: more mounts are more words.
+    else if (key === 'mounts') found.mounts = [...((found.mounts as string[] | undefined) ?? []), value];
     else
       found[key] = typed(
         `kernel command line: hawser.${name}`,
@@ -180,7 +209,7 @@ function fromFile(path: string, readFile: (path: string) => string): Partial<Rec
 
 /** Flags and the kernel give text: numbers and booleans are made of it here. */
 function typed(where: string, key: Key, value: unknown): unknown {
-  if (typeof value !== 'string' || key === 'listen' || texts.has(key)) return value;
+  if (typeof value !== 'string' || lists.has(key) || texts.has(key)) return value;
   if (booleans.has(key)) {
     if (value === 'true' || value === '1') return true;
     if (value === 'false' || value === '0') return false;

@@ -46,4 +46,13 @@ function run(config: Config, log: Log): void {
     });
 }
 
-main();
+/** As a guest's first process it never ends by itself; that part is loaded only there. */
+async function start(): Promise<void> {
+  if (process.pid === 1) {
+    const { runFirstProcess } = await import('./guest/first-process.js');
+    if (runFirstProcess(process.argv.slice(2))) return;
+  }
+  main();
+}
+
+void start();

@@ -1,16 +1,25 @@
 import { randomBytes } from 'node:crypto';
-import type { ConnectionNotice, Limits, Line, Message, Payload, PortCounters } from '@hawser/protocol';
+import type {
+  ConnectionNotice,
+  Limits,
+  Line,
+  Message,
+  Payload,
+  PayloadName,
+  PortCounters,
+} from '@hawser/protocol';
 import { defaultLimits, HawserError, MessageCodec } from '@hawser/protocol';
 import { execRequest } from './exec-request.js';
 import type { LinkState } from './link.js';
 import { Link } from './link.js';
-import type { AttachOptions, ConnectOptions, ExecOptions, SpawnOptions } from './options.js';
+import type { AttachOptions, ConnectOptions, ExecOptions, ShutdownOptions, SpawnOptions } from './options.js';
 import type { CommandOpening } from './sessions/command.js';
 import { Command, failureOf } from './sessions/command.js';
 import type { ExecResult } from './sessions/exec.js';
 import { aborted, Execution } from './sessions/exec.js';
 import { InputStream } from './sessions/input-stream.js';
 import { OutputStream } from './sessions/output-stream.js';
+import { ProcessTree } from './sessions/process-tree.js';
 import { Session } from './sessions/session.js';
 
 /** What the agent said of itself when it was greeted. */
@@ -163,7 +172,7 @@ export class Agent implements AsyncDisposable {
       signal.addEventListener('abort', onAbort, { once: true });
       command.exited.catch(() => {}).finally(() => signal.removeEventListener('abort', onAbort));
     }
-    return new Session(command, stdin, stdout, stderr);
+    return new Session(command, stdin, stdout, stderr, this.#treeOf(command));
   }
 
   /**
@@ -197,7 +206,13 @@ export class Agent implements AsyncDisposable {
       },
     });
     await command.started;
-    return new Session(command, command.stdinFrom === undefined ? null : stdin, stdout, stderr);
+    return new Session(
+      command,
+      command.stdinFrom === undefined ? null : stdin,
+      stdout,
+      stderr,
+      this.#treeOf(command),
+    );
   }
 
   /** Measures a round trip. @returns milliseconds. */
@@ -225,6 +240,18 @@ export class Agent implements AsyncDisposable {
     await this.#ask('AddEntropy', { bytes });
   }
 
+  /**
+   * Ends the guest in order, where the agent is its first process: sessions get their kill signal and
+   * after their grace SIGKILL, then all other processes, the disks are written and unmounted.
+   *
+   * @returns when the agent has begun; the exits of the sessions still come, and then `closed`.
+   * @throws HawserError `unsupported` where the guest has an init of its own: ask that.
+   */
+  async shutdown(options: ShutdownOptions = {}): Promise<void> {
+    const request = { mode: options.mode ?? 'poweroff', graceMs: options.graceMs };
+    await this.#ask('Shutdown', request);
+  }
+
   /** Says goodbye and closes the line. The sessions end. */
   async close(): Promise<void> {
     this.#link.close();
@@ -244,6 +271,19 @@ export class Agent implements AsyncDisposable {
     );
   }
 
+  #treeOf(command: Command): ProcessTree {
+    return new ProcessTree(
+      (name, body) => this.#ask(name, body),
+      () => command.id,
+    );
+  }
+
+  /** A request on channel 0. */
+  async #ask<N extends PayloadName>(name: N & Message['name'], body: Payload<N>): Promise<Message> {
+    const number = this.#link.connection.send(0, name, body);
+    return new Promise((resolve, reject) => this.#questions.set(number, { resolve, reject }));
+  }
+
   /** Runs `work`; an abort ends the command and the call at once. */
   async #abortable<T>(command: Command, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
     if (signal === undefined) return work();
@@ -260,12 +300,6 @@ export class Agent implements AsyncDisposable {
     } finally {
       signal.removeEventListener('abort', onAbort);
     }
-  }
-
-  /** Asks the agent itself, and not a session. */
-  #ask<N extends 'Info' | 'AddEntropy'>(name: N, body: Payload<N>): Promise<Message> {
-    const number = this.#link.connection.send(0, name, body);
-    return new Promise((resolve, reject) => this.#questions.set(number, { resolve, reject }));
   }
 
   #message(message: Message): void {

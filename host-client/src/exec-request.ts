@@ -28,6 +28,7 @@ export function execRequest(
     umask: options.umask,
     tty: terminalSize(options.tty),
     rlimits: options.rlimits === undefined ? undefined : rlimitsOnWire(options.rlimits),
+    cgroup: options.cgroup === undefined ? undefined : { ...options.cgroup },
     nice: options.nice,
     oomScoreAdj: options.oomScoreAdj,
     noNewPrivileges: options.noNewPrivileges,

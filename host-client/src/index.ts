@@ -13,6 +13,7 @@ export { connect } from './connect.js';
 export type { LinkState } from './link.js';
 export type {
   AttachOptions,
+  CgroupLimits,
   CommandOptions,
   ConnectOptions,
   ExecOptions,
@@ -21,9 +22,11 @@ export type {
   RlimitSettings,
   RlimitTable,
   RlimitValue,
+  ShutdownOptions,
   SignalOptions,
   SpawnOptions,
 } from './options.js';
 export type { ExitResult } from './sessions/command.js';
 export type { ExecResult } from './sessions/exec.js';
+export type { SessionMembers, SessionProcess, SessionStats } from './sessions/process-tree.js';
 export type { Session } from './sessions/session.js';

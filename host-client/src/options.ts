@@ -29,6 +29,20 @@ export type RlimitSetting = RlimitValue | { readonly soft: RlimitValue; readonly
 export type RlimitSettings = { readonly [K in RlimitName]?: RlimitSetting };
 export type RlimitTable = { [K in RlimitName]: { soft: bigint | 'unlimited'; hard: bigint | 'unlimited' } };
 
+/** Limits of a cgroup v2, for all processes of a session together. */
+export interface CgroupLimits {
+  /** Bytes; beyond, the kernel kills one of them (`oomKilled` of the exit record). */
+  readonly memoryMax?: number | bigint;
+  /** Bytes; beyond, the kernel slows them down. */
+  readonly memoryHigh?: number | bigint;
+  /** Processes and threads; beyond, fork fails with EAGAIN. */
+  readonly pidsMax?: number | bigint;
+  /** Processors, e.g. 1.5. */
+  readonly cpuMax?: number;
+  /** Share of a busy disk, from 1 to 10000, against 100 for everybody else. */
+  readonly ioWeight?: number;
+}
+
 /** What every way of running a command takes. Everything is optional. */
 export interface CommandOptions {
   /** Variables of the command. A value may be bytes where it is not UTF-8. */
@@ -42,6 +56,8 @@ export interface CommandOptions {
   /** Default 0o022. */
   readonly umask?: number;
   readonly rlimits?: RlimitSettings;
+  /** Limits for all processes of the session together. Each needs its cgroup v2 controller in the guest, or is refused (`unsupported`). */
+  readonly cgroup?: CgroupLimits;
   readonly nice?: number;
   readonly oomScoreAdj?: number;
   readonly noNewPrivileges?: boolean;
@@ -125,4 +141,11 @@ export interface ConnectOptions {
   readonly checked?: boolean;
   /** Ends the attempt to connect. */
   readonly signal?: AbortSignal;
+}
+
+export interface ShutdownOptions {
+  /** Default: `poweroff`. */
+  readonly mode?: 'poweroff' | 'reboot' | 'halt';
+  /** What each session's own grace is cut to, ms. Default: it is not. */
+  readonly graceMs?: number;
 }

@@ -27,6 +27,7 @@ export const errorCodes = [
   'unknown_session',
   'session_ended',
   'not_a_terminal',
+  'not_a_member',
   // A running session
   'stdin_closed',
   'stdin_taken',

@@ -94,7 +94,6 @@ overEachLine(async (t, { agent }) => {
           { name: 'HawserError', code: 'unknown_signal' },
           JSON.stringify(signal),
         );
-      await t.rejects(session.signal('SIGTERM', { target: 'tree' }), { code: 'unsupported' });
       if (!tty)
         await t.rejects(session.signal('SIGTERM', { target: 'foreground' }), { code: 'not_a_terminal' });
       if (!tty) await t.rejects(session.resize({ rows: 1, cols: 1 }), { code: 'not_a_terminal' });

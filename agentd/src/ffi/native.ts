@@ -73,6 +73,9 @@ function loadFunction(prototype: string): NativeFunction {
   }
 }
 
+/** The folder that the library lies in, and its companion, `hawser-watchdog`, with it. */
+export const nativeFolder = dirname(path);
+
 /** `handle` of a launch until it is released. */
 export type LaunchHandle = number;
 
@@ -219,3 +222,81 @@ export const pollerOpen = addon['pollerOpen'] as (
 ) => number;
 
 export const pollerClose = addon['pollerClose'] as (epoll: number) => number;
+// cgroups and /proc
+
+/** Reads a file below an open directory, from its beginning; the bytes read. `name` is NUL-terminated. */
+export const readAt = library.func(
+  'int64_t hawser_read_at(int32_t directory, const void *name, void *buffer, int64_t capacity)',
+) as (directory: number, name: Uint8Array, buffer: Uint8Array, capacity: number) => number;
+
+/** Writes to a file below an open directory, in one write. `name` is NUL-terminated. */
+export const writeAt = library.func(
+  'int32_t hawser_write_at(int32_t directory, const void *name, const void *bytes, int64_t count)',
+) as (directory: number, name: Uint8Array, bytes: Uint8Array, count: number) => number;
+
+/** Opens a directory below an open one (or -100, AT_FDCWD); `make` 1 makes it, and gives -EEXIST where it is there. */
+export const openDirectory = library.func(
+  'int32_t hawser_open_directory(int32_t parent, const void *path, int32_t make)',
+) as (parent: number, path: Uint8Array, make: 0 | 1) => number;
+
+/** flock(2), exclusive, without waiting: -EAGAIN where another process has it. */
+export const lock = library.func('int32_t hawser_lock(int32_t fd)') as (fd: number) => number;
+
+/** Removes a cgroup and those below it; -EBUSY while there are processes. */
+export const cgroupRemove = library.func(
+  'int32_t hawser_cgroup_remove(int32_t parent, const void *name)',
+) as (parent: number, name: Uint8Array) => number;
+
+/** The live processes of a cgroup and those below it: how many, -ENOBUFS beyond `capacity`. */
+export const cgroupPids = library.func(
+  'int32_t hawser_cgroup_pids(int32_t directory, void *out, int32_t capacity)',
+) as (directory: number, out: Int32Array, capacity: number) => number;
+
+/** Signals those of `pids` that are members: how many. `capacity`: members that there may be at all. */
+export const cgroupSignal = library.func(
+  'int32_t hawser_cgroup_signal(int32_t directory, const void *pids, int32_t count, int32_t signal, int32_t capacity)',
+) as (directory: number, pids: Int32Array, count: number, signal: number, capacity: number) => number;
+
+/** Size of `struct process`, native/process_table.h. */
+export const processRecordBytes = 72;
+
+/** The records of those of `pids` that there are: how many. */
+export const processes = library.func(
+  'int32_t hawser_processes(const void *pids, int32_t count, void *out)',
+) as (pids: Int32Array, count: number, out: Uint8Array) => number;
+
+/** The command lines of processes, in `each` bytes of `out` for each. */
+export const commandLines = library.func(
+  'int32_t hawser_command_lines(const void *pids, int32_t count, void *out, int32_t each, void *lengths)',
+) as (pids: Int32Array, count: number, out: Uint8Array, each: number, lengths: Int32Array) => number;
+
+/** The members of a tree by kinship and marks: how many records, -ENOBUFS beyond `capacity` processes in all. */
+export const walk = library.func(
+  'int32_t hawser_walk(const void *request, const void *marker, const void *known, const void *foreign, void *out, int32_t capacity)',
+) as (
+  request: Int32Array,
+  marker: Uint8Array,
+  known: Uint8Array,
+  foreign: Int32Array,
+  out: Uint8Array,
+  capacity: number,
+) => number;
+
+/** Signals the processes of `count` records: how many were still there. */
+export const signalProcesses = library.func(
+  'int32_t hawser_signal_processes(const void *processes, int32_t count, int32_t signal)',
+) as (records: Uint8Array, count: number, signal: number) => number;
+
+/** 1 when this process has children that are not among `foreign`. */
+export const hasAdopted = library.func('int32_t hawser_has_adopted(const void *foreign, int32_t count)') as (
+  foreign: Int32Array,
+  count: number,
+) => number;
+
+/** pidfd_open(2), close-on-exec. */
+export const openPidfd = library.func('int32_t hawser_open_pidfd(int32_t pid)') as (pid: number) => number;
+
+export const pageBytes = library.func('int32_t hawser_page_bytes()') as () => number;
+
+/** Microseconds since boot, suspension included (CLOCK_BOOTTIME): what start times are counted on. */
+export const uptimeUs = library.func('int64_t hawser_uptime_us()') as () => number;

@@ -18,8 +18,10 @@ export interface LaunchRequest {
   readonly umask?: number | undefined;
   readonly credentials?: Credentials | undefined;
   readonly noNewPrivileges: boolean;
-  /** A descriptor of a `cgroup.procs`, open for writing; stays the caller's. */
+  /** A descriptor of a cgroup v2's directory, in which the child is born; stays the caller's. */
   readonly cgroupFd?: number | undefined;
+  /** prctl(2), PR_SET_TIMERSLACK, ns; 0 leaves it. */
+  readonly timerSlackNs?: number | undefined;
 }
 
 /** `stdin: 'null'` is /dev/null, also beside a terminal: an end that no change of the terminal's mode undoes. */
@@ -42,7 +44,7 @@ const flagNice = 16;
 const flagOomScore = 32;
 const flagCwd = 64;
 
-const headerBytes = 56;
+const headerBytes = 64;
 const rlimitBytes = 24;
 const defaultUmask = 0o022;
 
@@ -98,6 +100,8 @@ export class LaunchRequestEncoder {
     // The signal mask of the command: empty.
     words[12] = 0;
     words[13] = 0;
+    words[14] = request.timerSlackNs ?? 0;
+    words[15] = 0;
   }
 
   #limitsAndGroups(request: LaunchRequest): void {

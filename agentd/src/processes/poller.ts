@@ -3,6 +3,7 @@ import { EEXIST, systemCallError } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 
 export const POLL_IN = 1;
+export const POLL_PRI = 2;
 export const POLL_OUT = 4;
 export const POLL_ERR = 8;
 export const POLL_HUP = 16;

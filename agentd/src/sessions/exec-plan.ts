@@ -1,5 +1,6 @@
 import type { ExecRequest, Text } from '@hawser/protocol';
 import { defaultLimits, HawserError } from '@hawser/protocol';
+import type { CgroupLimits } from '../processes/containment/process-tree.js';
 import type { LaunchRequest } from '../processes/launch-request.js';
 import type { WindowSize } from '../processes/pseudo-terminal.js';
 import { getLimit, limitNumber, type ResourceLimit, resourceLimit } from '../processes/rlimits.js';
@@ -11,6 +12,7 @@ import type { Retention } from './output-spool.js';
 export interface ExecPlan {
   /** Without `stdio`, which is known when the terminal is. */
   readonly launch: Omit<LaunchRequest, 'stdio'>;
+  readonly cgroup: CgroupLimits | undefined;
   readonly terminal: WindowSize | undefined;
   readonly stdin: 'pipe' | 'null';
   readonly timeoutMs: number | undefined;
@@ -93,7 +95,6 @@ export class ExecPlanContext {
 
 /** @throws HawserError that names the field, its value and what is wrong with it. */
 export function planExec(request: ExecRequest, context: ExecPlanContext): ExecPlan {
-  refuseUnsupported(request);
   const user = request.user === undefined ? context.self() : context.users.lookup(request.user);
   const cmd = toBytes(request.cmd);
   if (cmd.length === 0) throw new HawserError('not_found', 'cmd is empty', { stage: 'lookup' });
@@ -112,6 +113,7 @@ export function planExec(request: ExecRequest, context: ExecPlanContext): ExecPl
   };
   return {
     launch,
+    cgroup: request.cgroup,
     terminal: request.tty,
     stdin: request.stdin ?? 'pipe',
     timeoutMs: optionalInRange('timeoutMs', request.timeoutMs, 1, timeoutMsMax),
@@ -145,15 +147,6 @@ function limitsOf(request: ExecRequest, context: ExecPlanContext): ResourceLimit
     resourceLimit(resource, soft, hard),
   );
   return limits.some(({ resource }) => resource === nofile) ? limits : [context.descriptors, ...limits];
-}
-
-/** What a later generation's agent does. Refused by name, so that nothing is silently left out. */
-function refuseUnsupported(request: ExecRequest): void {
-  const refused: [string, boolean][] = [['cgroup', request.cgroup !== undefined]];
-  for (const [name, asked] of refused) {
-    if (asked)
-      throw new HawserError('unsupported', `this agent does not support ${name}`, { stage: 'validate' });
-  }
 }
 
 function inRange(name: string, value: number, min: number, max: number): number {

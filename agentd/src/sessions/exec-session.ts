@@ -1,6 +1,7 @@
 import type { Connection, ExitRecord, Limits, Message, Payload, Spool } from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
 import * as native from '../ffi/native.js';
+import type { AfterLeader, ProcessTree } from '../processes/containment/process-tree.js';
 import type { WaitResult } from '../processes/exit-status.js';
 import { reapPidfd } from '../processes/exit-status.js';
 import type { LaunchRequest } from '../processes/launch-request.js';
@@ -16,6 +17,8 @@ import { OutputPump } from './output-pump.js';
 import { OutputSpool } from './output-spool.js';
 import { SessionControl } from './session-control.js';
 import type { SessionServices } from './sessions.js';
+import type { TreeRequest } from './tree-requests.js';
+import { answerTreeRequest, isTreeRequest } from './tree-requests.js';
 
 /** Why Hawser itself ended a session. */
 export type KillReason = NonNullable<ExitRecord['killedBy']>;
@@ -45,6 +48,7 @@ export class ExecSession implements AttachmentHandler {
   readonly #services: SessionServices;
   readonly #plan: ExecPlan;
   readonly #terminal: PseudoTerminal | undefined;
+  readonly #tree: ProcessTree;
   readonly #process: LaunchedProcess;
   readonly #control: SessionControl;
   readonly #exitWatch: Watch;
@@ -74,16 +78,18 @@ export class ExecSession implements AttachmentHandler {
     this.#services = services;
     this.#plan = plan;
     this.#kept = plan.kept;
-    this.#terminal = plan.terminal === undefined ? undefined : PseudoTerminal.open(plan.terminal);
+    this.#tree = services.containment.prepare(id, plan.cgroup);
     try {
-      this.#process = services.launcher.launch({ ...plan.launch, stdio: this.#stdio() }, (failure) =>
-        this.#launched(failure),
-      );
+      this.#terminal = plan.terminal === undefined ? undefined : PseudoTerminal.open(plan.terminal);
+      const request = this.#tree.contained({ ...plan.launch, stdio: this.#stdio() });
+      this.#process = services.launcher.launch(request, (failure) => this.#launched(failure));
     } catch (error) {
       this.#terminal?.close();
+      this.#tree.abandon();
       throw error;
     }
-    this.#control = new SessionControl(this.#process, this.#terminal);
+    this.#tree.assign(this.#process.pid);
+    this.#control = new SessionControl(this.#process, this.#terminal, this.#tree);
     this.#stdinFd = this.#process.stdinFd;
     const { connection } = first.channel;
     const output = (at: 0 | 1): OutputSpool =>
@@ -114,7 +120,7 @@ export class ExecSession implements AttachmentHandler {
   }
 
   /** Ends the session: its kill signal, after its grace SIGKILL; a launch that hangs is cancelled. */
-  terminate(reason: KillReason): void {
+  terminate(reason: KillReason, graceMsMax = Number.POSITIVE_INFINITY): void {
     // A busy agent may not have heard yet that the command runs: then nothing hangs.
     if (this.#state.at === 'starting') this.#process.settle();
     if (this.#state.at === 'starting') {
@@ -124,10 +130,11 @@ export class ExecSession implements AttachmentHandler {
       queueMicrotask(() => this.#cancelled(reason));
       return;
     }
+    if (this.#state.at === 'draining') this.#control.killTree();
     if (this.#state.at !== 'running' || this.#kill !== undefined) return;
     this.#kill = reason;
     this.#control.killGroup(this.#plan.killSignal);
-    this.#after(this.#plan.killGraceMs, () => this.#control.killGroup(SIGKILL));
+    this.#after(Math.min(this.#plan.killGraceMs, graceMsMax), () => this.#control.killTree());
   }
 
   /** Forgets an ended session that was kept: its output goes. */
@@ -214,6 +221,7 @@ export class ExecSession implements AttachmentHandler {
     const { afterMs, action } = this.#plan.onDisconnect;
     const running = this.#state.at === 'starting' || this.#state.at === 'running';
     if (!running || action === 'keep') {
+      if (this.#state.at === 'draining' && action !== 'keep' && !this.#kept) this.#control.killTree();
       this.#forgetWhenOver();
     } else if (afterMs === 0) {
       this.#disconnected();
@@ -254,9 +262,21 @@ export class ExecSession implements AttachmentHandler {
         this.#forgetWhenOver();
         return;
       default:
+        if (isTreeRequest(message)) return this.#treeRequest(attachment, message);
         throw new HawserError('unsupported', `${message.name} is not for a running session`);
     }
     channel.send('Done', { re: message.number });
+  }
+
+  #treeRequest({ channel }: Attachment, message: TreeRequest): void {
+    if (message.name === 'KillTree' && this.#state.at === 'starting') {
+      this.terminate('request');
+      channel.send('Done', { re: message.number });
+      return;
+    }
+    answerTreeRequest(this.#tree.over ? undefined : this.#tree, message, (name, body) => {
+      if (channel.connection.open) channel.send(name, body);
+    });
   }
 
   #signal({ signal, target }: Payload<'Signal'>): void {
@@ -300,7 +320,7 @@ export class ExecSession implements AttachmentHandler {
   /** Nobody reads it any more: it ends. One with a key is kept all the same, so that it is not run again. */
   #disconnected(): void {
     this.#kept = this.#plan.kept;
-    if (this.#plan.onDisconnect.action === 'kill') this.#control.killGroup(SIGKILL);
+    if (this.#plan.onDisconnect.action === 'kill') this.#control.killTree();
     this.terminate('disconnect');
     // Whoever writes to it gets SIGPIPE, a terminal's programs SIGHUP.
     if (!this.#kept) this.#closeEnds();
@@ -351,14 +371,15 @@ export class ExecSession implements AttachmentHandler {
   #leaderDied(): void {
     // A dead child's launch is decided, whichever event came first.
     this.#process.settle();
-    // What was to be ended goes with its leader, all of its group: while the leader is a zombie,
-    // nobody else can have the group's number.
-    if (this.#kill !== undefined) this.#control.killGroup(SIGKILL);
+    // Before its pid may be another process's.
+    const after = this.#tree.leaderDied();
     const result = reapPidfd(this.#process.pidfd);
     if (result === null) return;
+    // What was to be ended goes with its leader, all of it.
+    if (this.#kill !== undefined) this.#control.killTree();
     this.#cancelTimer?.();
     this.#exitWatch.close();
-    if (this.#state.at === 'running') this.#exited(result, this.#state);
+    if (this.#state.at === 'running') this.#exited(result, after, this.#state);
     if (this.#state.at === 'hanging') {
       this.#state = { at: 'ended', exit: undefined };
       this.#services.stoppedRunning();
@@ -367,7 +388,11 @@ export class ExecSession implements AttachmentHandler {
     this.#services.leaderReaped(this);
   }
 
-  #exited({ status, usage }: WaitResult, started: { startedAtUs: number; startedAt: bigint }): void {
+  #exited(
+    { status, usage }: WaitResult,
+    { survivors, oomKilled }: AfterLeader,
+    started: { startedAtUs: number; startedAt: bigint },
+  ): void {
     for (const pump of this.#pumps) pump.drain();
     this.#input?.stop();
     const complete = this.#pumps.every((pump) => pump.ended);
@@ -376,6 +401,7 @@ export class ExecSession implements AttachmentHandler {
       code: 'code' in status ? status.code : undefined,
       signal: 'signal' in status ? status.signal : undefined,
       coreDumped: 'signal' in status && status.coreDumped,
+      oomKilled,
       timedOut: this.#kill === 'timeout',
       killedBy:
         this.#kill ?? ('signal' in status && this.#control.hasSent(status.signal) ? 'request' : undefined),
@@ -385,6 +411,7 @@ export class ExecSession implements AttachmentHandler {
       stdout: this.#stdout.count,
       stderr: this.#stderr?.count ?? { bytes: 0, dropped: 0 },
       outputComplete: complete,
+      survivors,
     };
     this.#state = { at: complete ? 'ended' : 'draining', exit };
     this.#services.stoppedRunning();

@@ -2,6 +2,7 @@ import type { Payload, Rlimit } from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
 import { systemCallError } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
+import type { ProcessTree } from '../processes/containment/process-tree.js';
 import type { PseudoTerminal } from '../processes/pseudo-terminal.js';
 import {
   getLimit,
@@ -17,20 +18,23 @@ import { signalName } from '../processes/signals.js';
 export class SessionControl {
   readonly #leader: { readonly pid: number; readonly pidfd: number };
   readonly #terminal: PseudoTerminal | undefined;
+  readonly #tree: ProcessTree;
   /** What hosts have sent the leader, by name: one of these may be what it dies of. */
   readonly #signalled = new Set<string>();
 
   constructor(
     leader: { readonly pid: number; readonly pidfd: number },
     terminal: PseudoTerminal | undefined,
+    tree: ProcessTree,
   ) {
     this.#leader = leader;
     this.#terminal = terminal;
+    this.#tree = tree;
   }
 
   /** Whether a host has sent the leader that signal. */
   hasSent(signal: string): boolean {
-    return this.#signalled.has(signal);
+    return this.#signalled.has(signal) || (signal === 'SIGKILL' && this.#tree.killed);
   }
 
   /** To the leader's group; one that is gone already is no error. Only while the leader is not reaped. */
@@ -38,7 +42,16 @@ export class SessionControl {
     native.kill(-this.#leader.pid, signal);
   }
 
-  /** @throws HawserError `system_call_failed`, `not_a_terminal`, `unsupported`. */
+  /** SIGKILL to every process of the session. Who not even that ends hangs in the kernel: nobody waits for it here. */
+  killTree(): void {
+    this.#tree.killTree().catch((error: unknown) => {
+      queueMicrotask(() => {
+        throw error;
+      });
+    });
+  }
+
+  /** @throws HawserError `system_call_failed`, `not_a_terminal`. */
   signal(number: number, target: Payload<'Signal'>['target']): void {
     const { pid, pidfd } = this.#leader;
     switch (target ?? 'group') {
@@ -54,7 +67,9 @@ export class SessionControl {
         this.#signalForeground(number);
         return;
       case 'tree':
-        throw new HawserError('unsupported', 'this agent does not signal whole trees');
+        this.#tree.signalTree(number);
+        this.#signalled.add(signalName(number));
+        return;
     }
   }
 

@@ -1,5 +1,6 @@
 import type { Clock, Connection, ExecRequest, Limits, Message, SpoolBudget } from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
+import type { Containment } from '../processes/containment/containment.js';
 import type { Launcher } from '../processes/launcher.js';
 import type { Poller } from '../processes/poller.js';
 import { Attachment } from './attachment.js';
@@ -13,6 +14,7 @@ import { KeptSessions } from './kept-sessions.js';
 export interface SessionServices {
   readonly poller: Poller;
   readonly launcher: Launcher;
+  readonly containment: Containment;
   readonly limits: Limits;
   readonly clock: Clock;
   readonly budget: SpoolBudget;
@@ -174,15 +176,17 @@ export class Sessions {
   /**
    * Ends every session, and starts none any more.
    *
+   * @param graceMsMax what each session's own grace is cut to
    * @returns when all leaders are dead and waited for, but for those that not even SIGKILL ends
    *   because they hang in the kernel.
    */
-  async terminateAll(reason: KillReason): Promise<void> {
+  async terminateAll(reason: KillReason, graceMsMax = Number.POSITIVE_INFINITY): Promise<void> {
     this.#ending = true;
     if (this.#byPid.size === 0) return;
     const sessions = [...this.#byPid.values()];
-    const waitMs = Math.max(...sessions.map((session) => session.killGraceMs)) + unkillableMs;
-    for (const session of sessions) session.terminate(reason);
+    const graceMs = Math.max(...sessions.map((session) => session.killGraceMs));
+    const waitMs = Math.min(graceMs, graceMsMax) + unkillableMs;
+    for (const session of sessions) session.terminate(reason, graceMsMax);
     await new Promise<void>((resolve) => {
       const cancel = this.#options.services.clock.after(waitMs, resolve);
       this.#onAllReaped = () => {

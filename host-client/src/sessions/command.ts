@@ -143,11 +143,11 @@ export class Command {
     await this.#ask('Signal', { signal, target: options.target });
   }
 
-  /** Also cancels a launch that is under way. */
+  /** SIGKILL to all processes of the session. Also cancels a launch that is under way. */
   async kill(): Promise<void> {
     if (this.#state.at === 'exited' || this.#state.at === 'failed') return;
     try {
-      await this.signal('SIGKILL');
+      await this.#ask('KillTree', {});
     } catch (error) {
       if (!(error instanceof HawserError) || error.code !== 'session_ended') throw error;
     }
@@ -300,7 +300,10 @@ export class Command {
 
   // Asking
 
-  async #ask<N extends 'Signal' | 'Resize' | 'Rlimits'>(name: N, body: Payload<N>): Promise<Message> {
+  async #ask<N extends 'Signal' | 'Resize' | 'Rlimits' | 'KillTree'>(
+    name: N,
+    body: Payload<N>,
+  ): Promise<Message> {
     const state = this.#state;
     if (state.at === 'failed') throw state.error;
     if (state.at === 'exited') throw new HawserError('session_ended', `session ${this.id} has ended`);

@@ -4,6 +4,7 @@ import type { RlimitSettings, RlimitTable, SignalOptions } from '../options.js';
 import type { Command, ExitResult } from './command.js';
 import type { InputStream } from './input-stream.js';
 import type { OutputStream } from './output-stream.js';
+import type { ProcessTree, SessionMembers, SessionStats } from './process-tree.js';
 
 /**
  * A command that runs in the guest. `await using` ends it with SIGKILL where it has not ended.
@@ -22,6 +23,7 @@ export class Session implements AsyncDisposable {
   /** Null in a terminal. */
   readonly stderr: Readable | null;
   readonly #command: Command;
+  readonly #tree: ProcessTree;
 
   /** @internal Made by `Agent.spawn`. */
   constructor(
@@ -29,8 +31,10 @@ export class Session implements AsyncDisposable {
     stdin: InputStream | null,
     stdout: OutputStream,
     stderr: OutputStream | null,
+    tree: ProcessTree,
   ) {
     this.#command = command;
+    this.#tree = tree;
     this.stdin = stdin;
     this.stdout = stdout;
     this.stderr = stderr;
@@ -76,7 +80,7 @@ export class Session implements AsyncDisposable {
     return this.#command.signal(signal, options);
   }
 
-  /** SIGKILL to the leader's group. A session that has ended already is no error. */
+  /** SIGKILL to every process of the session that runs. A session that has ended already is no error. */
   kill(): Promise<void> {
     return this.#command.kill();
   }
@@ -87,6 +91,59 @@ export class Session implements AsyncDisposable {
    */
   detach(): Promise<void> {
     return this.#command.detach();
+  }
+
+  /**
+   * SIGKILL to every process of the session, those included that outlived its leader (`survivors` of the
+   * exit record) or made themselves sessions of their own. A session without processes is no error.
+   *
+   * @returns when all of them are dead.
+   * @example
+   * const { survivors } = await session.exited;
+   * if (survivors) await session.killTree();
+   */
+  killTree(): Promise<void> {
+    return this.#tree.killTree();
+  }
+
+  /**
+   * Sends a signal (default SIGKILL) to one process of the session.
+   *
+   * @throws HawserError `not_a_member` for a pid that is none of the session's, `unknown_signal`, `session_ended`.
+   */
+  killOne(pid: number, signal?: string): Promise<void> {
+    return this.#tree.killOne(pid, signal);
+  }
+
+  /**
+   * Every process of the session, in one answer.
+   *
+   * @throws HawserError `session_ended` when there is none left.
+   * @example
+   * const { processes } = await session.members();
+   * for (const { pid, parentPid, name, cpuUserUs, rssBytes } of processes) console.log(pid, parentPid, name);
+   */
+  members(): Promise<SessionMembers> {
+    return this.#tree.members();
+  }
+
+  /** CPU time and memory of all processes of the session together. @throws HawserError `session_ended`. */
+  stats(): Promise<SessionStats> {
+    return this.#tree.stats();
+  }
+
+  /**
+   * Stops every process of the session where it stands; time goes on for them. @returns when none runs.
+   *
+   * @throws HawserError `session_ended`.
+   */
+  freeze(): Promise<void> {
+    return this.#tree.freeze();
+  }
+
+  /** Lets them go on. @throws HawserError `session_ended`. */
+  thaw(): Promise<void> {
+    return this.#tree.thaw();
   }
 
   /** @throws HawserError `not_a_terminal`, `session_ended`. */
@@ -109,6 +166,7 @@ export class Session implements AsyncDisposable {
     this.stderr?.destroy();
     this.stdin?.destroy();
     await this.kill().catch(() => {});
-    await this.exited.catch(() => {});
+    const exit = await this.exited.catch(() => null);
+    if (exit !== null && (exit.survivors ?? 0) > 0) await this.killTree().catch(() => {});
   }
 }

@@ -38,6 +38,16 @@ export const frameTypes = {
   StdinTaken: { id: 0x31, class: 'message', since: 1 },
   AddEntropy: { id: 0x32, class: 'message', since: 1 },
 
+  Shutdown: { id: 0x40, class: 'message', since: 1 },
+  Members: { id: 0x50, class: 'message', since: 1 },
+  MembersReply: { id: 0x51, class: 'message', since: 1 },
+  KillTree: { id: 0x52, class: 'message', since: 1 },
+  KillOne: { id: 0x53, class: 'message', since: 1 },
+  Freeze: { id: 0x54, class: 'message', since: 1 },
+  Thaw: { id: 0x55, class: 'message', since: 1 },
+  Stats: { id: 0x56, class: 'message', since: 1 },
+  StatsReply: { id: 0x57, class: 'message', since: 1 },
+
   Stdin: { id: 0x80, class: 'data', since: 1 },
   Stdout: { id: 0x81, class: 'data', since: 1 },
   Stderr: { id: 0x82, class: 'data', since: 1 },

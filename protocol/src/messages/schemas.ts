@@ -67,6 +67,29 @@ const keptOutput = v.object({
   end: count,
 });
 
+const confidence = v.picklist(['exact', 'best_effort']);
+
+/** Which session's processes; on the session's own channel it may be left out. */
+const treeOf = { sessionId: v.optional(v.string()) };
+
+const treeProcess = v.object({
+  pid: uint32,
+  /** 0 where the agent does not see it. */
+  parentPid: uint32,
+  /** The program's name, at most 15 bytes. */
+  name: v.string(),
+  command: v.array(text),
+  /** The command line is longer than what is here. */
+  commandCut: v.optional(v.boolean()),
+  /** The kernel's letter: R, S, D, T, t, Z and others. */
+  state: v.string(),
+  threads: count,
+  cpuUserUs: count,
+  cpuSystemUs: count,
+  rssBytes: count,
+  startedAtUs: count,
+});
+
 const signalTarget = v.picklist(['leader', 'group', 'foreground', 'tree']);
 
 /** How far an end of a connection has received everything. */
@@ -168,9 +191,15 @@ export const payloadSchemas = {
     noNewPrivileges: v.optional(v.boolean()),
     cgroup: v.optional(
       v.object({
+        /** Bytes; beyond, processes are killed. */
         memoryMax: v.optional(uint64),
+        /** Bytes; beyond, processes are slowed down. */
+        memoryHigh: v.optional(uint64),
         pidsMax: v.optional(uint64),
+        /** Processors, `1.5`. */
         cpuMax: v.optional(v.number()),
+        /** 1 to 10000; everybody else has 100. */
+        ioWeight: v.optional(uint16),
       }),
     ),
     stdin: v.optional(v.picklist(['pipe', 'null'])),
@@ -204,6 +233,7 @@ export const payloadSchemas = {
     /** The signal's name, `SIGTERM`; absent where the leader exited by itself. */
     signal: v.optional(v.string()),
     coreDumped: v.boolean(),
+    /** The kernel killed a process of the session for want of memory, where that is counted. */
     oomKilled: v.optional(v.boolean()),
     timedOut: v.boolean(),
     /** Who of Hawser sent the signal that ended it, where one did. */
@@ -261,6 +291,32 @@ export const payloadSchemas = {
   Signal: v.object({ signal: v.string(), target: v.optional(signalTarget) }),
   Rlimits: v.object({ set: v.optional(v.array(rlimit)) }),
   RlimitsReply: v.object({ re: count, rlimits: v.array(rlimit) }),
+  Members: v.object(treeOf),
+  MembersReply: v.object({
+    re: count,
+    confidence,
+    processes: v.array(treeProcess),
+    /** Further processes, for which the message had no room. */
+    omitted: v.optional(count),
+  }),
+  KillTree: v.object(treeOf),
+  KillOne: v.object({ ...treeOf, pid: uint32, signal: v.optional(v.string()) }),
+  Freeze: v.object(treeOf),
+  Thaw: v.object(treeOf),
+  Stats: v.object(treeOf),
+  StatsReply: v.object({
+    re: count,
+    confidence,
+    /** Live ones. */
+    processes: count,
+    cpuUserUs: count,
+    cpuSystemUs: count,
+    memoryBytes: count,
+    memoryPeakBytes: v.optional(count),
+    oomKills: v.optional(count),
+    /** How often `pidsMax` refused a process. */
+    pidsRefused: v.optional(count),
+  }),
   Info: v.object({}),
   InfoReply: v.object({
     re: count,
@@ -289,6 +345,12 @@ export const payloadSchemas = {
   }),
   Done: v.object({ re: count }),
   Failure: v.object({ re: v.optional(count), ...failure }),
+
+  Shutdown: v.object({
+    mode: v.picklist(['poweroff', 'reboot', 'halt']),
+    /** What each session's own grace is cut to. */
+    graceMs: v.optional(count),
+  }),
 } as const satisfies Record<MessageFrameName | MapLinkFrameName, v.GenericSchema>;
 
 export type PayloadName = keyof typeof payloadSchemas;

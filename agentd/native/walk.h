@@ -1,0 +1,39 @@
+/* Whose descendant a process is, where no cgroup says so. */
+#ifndef HAWSER_WALK_H
+#define HAWSER_WALK_H
+
+#include "process_table.h"
+
+struct known_process {
+  uint64_t start_ticks;
+  int32_t pid;
+  int32_t unused;
+};
+
+/*
+ * What makes a process a member: it is the leader; it was one before; it has the mark, if it is an
+ * orphan; its parent is one; one is in its session (setsid(2)).
+ */
+struct walk {
+  int32_t agent;  /* orphans are its children, all but `foreign`; 0: the agent is gone, anybody may be one */
+  int32_t leader; /* while it was not waited for, else 0 */
+  /* The mark in the timer slack, which a fork and an execve keep; 0 and 0 for none. */
+  uint32_t slack_first;
+  uint32_t slack_last;
+  /* The mark in the environment, `NAME=value`; whether the value must end there. */
+  const char *marker;
+  int32_t marker_bytes;
+  int32_t marker_is_prefix;
+  const struct known_process *known;
+  int32_t known_count;
+  int32_t foreign_count;
+  const int32_t *foreign; /* children of the agent that are somebody else's */
+};
+
+/*
+ * The members among `count` processes, which are moved to the front of the table: how many. The
+ * table is by ascending pid, and stays so as far as the members go.
+ */
+long walk_members(int proc, const struct walk *walk, struct process *table, long count);
+
+#endif
