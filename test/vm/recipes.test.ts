@@ -1,11 +1,11 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, watch } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connect } from '@hawser/host-client';
 import t from 'tap';
 import { recipes, recipesFolder } from '../../images/recipes.js';
+import { connectWhenListening } from './guest.js';
 import { skipWithoutQemu, testImage } from './image.js';
 
 t.test('what lies in images/recipes/ is what recipes.ts makes', (t) => {
@@ -21,21 +21,15 @@ for (const name of ['qemu-microvm.sh', 'qemu-q35.sh'])
   t.test(`${name} runs`, { skip: skipWithoutQemu, timeout: 300_000 }, async (t) => {
     const run = mkdtempSync(join(tmpdir(), 'hawser-recipe-'));
     t.teardown(() => rmSync(run, { recursive: true, force: true }));
-    const watcher = watch(run);
-    const there = new Promise<void>((resolve) =>
-      watcher.on('change', (_, file) => {
-        if (file === 'agent.sock') resolve();
-      }),
-    );
     const script = join(recipesFolder, name);
     const qemu = spawn('setpriv', ['--pdeathsig', 'SIGKILL', 'sh', script, testImage(), run], {
       stdio: 'inherit',
     });
     t.teardown(() => qemu.kill('SIGKILL'));
     const exited = once(qemu, 'exit');
-    await Promise.race([there, exited]);
-    watcher.close();
-    const agent = await connect(`unix:${join(run, 'agent.sock')}`, { handshakeTimeoutMs: 200_000 });
+    const early = exited.then(() => Promise.reject(new Error('QEMU ended')));
+    early.catch(() => {});
+    const agent = await Promise.race([early, connectWhenListening(`unix:${join(run, 'agent.sock')}`)]);
     t.match(await agent.exec('uname', ['-s']), { code: 0, stdout: 'Linux\n' });
     await agent.shutdown();
     t.strictSame(await exited, [0, null]);
