@@ -1,9 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 import type { FileTree } from './file-tree.js';
+import { bytesOf } from './file-tree.js';
 
 export type Libc = 'glibc' | 'musl';
 
@@ -33,11 +34,42 @@ export function addAgent(tree: FileTree, { libc, work }: AgentPayload): string[]
   if (!existsSync(bundle)) throw new Error(`${bundle} does not exist: npm run build makes it`);
   // Its source map stays behind.
   const code = readFileSync(bundle, 'utf8').replace(/\n\/\/# sourceMappingURL=.*\n*$/, '\n');
-  tree.text(agentProgram, code);
+  tree.text(`${agentFolder}/agentd.js`, code);
+  tree.copy(agentProgram, join(here, 'starter.cjs'));
   const native = [addLibrary(tree, libc, work), addKoffi(tree, libc), addSerialport(tree, libc)];
   addBundled(tree, 'pino', 'index.js', ["module.exports = require('pino');"]);
   if (libc === 'glibc') native.push(addNodePty(tree));
   return native;
+}
+
+/**
+ * Adds V8's code cache of the agent, made by the Node that will run it. Where that does not run on
+ * this machine there is none.
+ */
+export function addCodeCache(tree: FileTree, node: string, flags: readonly string[], work: string): void {
+  const folder = join(work, 'agent');
+  const cache = join(work, 'agentd.cache');
+  for (const [path, entry] of tree.entries()) {
+    if (!path.startsWith(`${agentFolder}/`) || entry.kind !== 'file') continue;
+    const target = join(folder, path.slice(agentFolder.length));
+    mkdirSync(join(target, '..'), { recursive: true });
+    writeFileSync(target, bytesOf(entry.content));
+  }
+  // A seed of its own: the hashes of names are in the cache, and V8 does not compare this flag.
+  const words = [
+    ...flags,
+    '--random-seed=1',
+    join(here, 'code-cache.cjs'),
+    folder,
+    cache,
+    join(work, 'socket'),
+  ];
+  try {
+    execFileSync(node, words, { stdio: ['ignore', 'ignore', 'pipe'], timeout: 60_000 });
+  } catch {
+    return;
+  }
+  tree.add(`${agentFolder}/agentd.cache`, { kind: 'file', mode: 0o644, content: readFileSync(cache) });
 }
 
 /** The agent's C library; for musl it is compiled with musl-gcc. */

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { addAgent, agentProgram, removeWork } from './agent.js';
+import { addAgent, addCodeCache, agentProgram, removeWork } from './agent.js';
 import { writeCpio } from './cpio.js';
 import type { DiskType } from './disk.js';
 import { writeDisk } from './disk.js';
@@ -165,6 +165,7 @@ function addSystem(tree: FileTree, options: ImageOptions, work: string): string 
   copyFileSync(node, stripped);
   strip(stripped);
   tree.copy('/usr/bin/node', stripped);
+  addCodeCache(tree, node, nodeFlags(), work);
   for (const [path, file] of sharedLibraries([node, ...native])) tree.copy(path, file);
   tree.text('/etc/hawser/agentd.json', `${JSON.stringify(options.config ?? defaultConfig)}\n`);
   return version;

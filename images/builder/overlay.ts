@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import type { Libc } from './agent.js';
-import { addAgent, agentFolder, agentProgram, removeWork } from './agent.js';
+import { addAgent, addCodeCache, agentFolder, agentProgram, removeWork } from './agent.js';
 import {
   addModules,
   chosenKernel,
@@ -82,10 +82,9 @@ function overlayTree(options: OverlayOptions, work: string): FileTree {
   const command = [...program, ...nodeFlags(), agentProgram, '--config', '/etc/hawser/agentd.json'];
   tree.text('/etc/hawser/agentd.json', `${JSON.stringify(options.config ?? { listen: ['virtio:agent'] })}\n`);
   tree.copy(`${agentFolder}/init`, compileInit(work));
-  tree.text(
-    '/etc/hawser/init',
-    initList(addModules(tree, chosenKernel(options, log), lineModules, log), command),
-  );
+  // Not in /lib, which is a link to usr/lib in many images, and would be one no more.
+  const modules = addModules(tree, chosenKernel(options, log), lineModules, log, `${agentFolder}/modules`);
+  tree.text('/etc/hawser/init', initList(modules, command));
   const unit = '/etc/systemd/system/hawser-agentd.service';
   tree.text(unit, systemdUnit(command));
   tree.link('/etc/systemd/system/multi-user.target.wants/hawser-agentd.service', '../hawser-agentd.service');
@@ -104,6 +103,7 @@ function addOwnNode(tree: FileTree, node: string, native: readonly string[], wor
   const stripped = join(work, 'node');
   copyFileSync(node, stripped);
   strip(stripped);
+  addCodeCache(tree, node, nodeFlags(), work);
   tree.copy(program, stripped);
   let linker: string | undefined;
   for (const [path, file] of sharedLibraries([node, ...native])) {
