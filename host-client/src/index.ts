@@ -28,3 +28,13 @@ export type {
 export type { ExitResult } from './sessions/command.js';
 export type { ExecResult } from './sessions/exec.js';
 export type { Session } from './sessions/session.js';
+export type { VmConsole } from './vm/console.js';
+export type { RestoreVmOptions } from './vm/launch-vm.js';
+export { launchVm, restoreVm } from './vm/launch-vm.js';
+export type { VmState } from './vm/registry/vm-record.js';
+export type { DrainOptions, RunningVm } from './vm/running-vm.js';
+export type { ListVmsOptions, VmInfo } from './vm/running-vms.js';
+export { listVms, openVm } from './vm/running-vms.js';
+export type { Vm } from './vm/vm.js';
+export type { KilledBy, VmEnd } from './vm/vm-end.js';
+export type { HypervisorName, LaunchStep, LaunchVmOptions, VmDisk, VmLine } from './vm/vm-options.js';

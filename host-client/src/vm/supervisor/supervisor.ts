@@ -34,6 +34,8 @@ export class Supervisor {
   readonly directory: string;
   /** Resolves when the VM is gone and everything of it was removed. */
   readonly ended: Promise<VmEnd>;
+  /** Resolves when everybody who is connected was told of it, too. */
+  readonly finished: Promise<void>;
   readonly #plan: VmPlan;
   readonly #locks: DiskLocks;
   readonly #tree: ProcessTree;
@@ -50,6 +52,7 @@ export class Supervisor {
   /** Takes the VM's slot and locks. @throws HawserError `disk_in_use`, `too_many_vms`, `vm_name_in_use` and others */
   constructor(plan: VmPlan) {
     this.ended = new Promise((resolve) => (this.#settle = resolve));
+    this.finished = this.ended.then((end) => this.#control.end(end));
     let locks: DiskLocks | undefined;
     const slot = new VmRegistry().reserve(plan, ({ id, name, directory }, others) => {
       const held = plan.disks.filter(({ savedIn }) => savedIn === undefined);
@@ -75,22 +78,16 @@ export class Supervisor {
     try {
       for (const { path, savedIn } of this.#plan.disks) if (savedIn !== undefined) copyImage(savedIn, path);
       await this.#hypervisor.prepare();
-      const child = await this.#spawn();
-      const exit = once(child, 'exit').then(([code, signal]) => ({
-        code: code as number | null,
-        signal: signal as string | null,
-      }));
-      exit.then((how) => this.#exited(child, how)).catch((error: unknown) => {
-        throw error;
-      });
-      const exited = exit.then(async () => {
-        throw new HawserError('vm_launch_failed', `the VM did not start: ${describeEnd(await this.ended)}`);
-      });
-      exited.catch(() => undefined); // also when nobody races with it any more
+      this.#throwIfKilled();
+      const exited = this.#watch(await this.#spawn());
+      this.#throwIfKilled();
       await this.#hypervisor.boot(exited);
       await this.#control.listen(join(this.directory, vmFiles.control));
     } catch (error) {
-      await this.kill('request');
+      this.#killedBy ??= 'request';
+      await this.#tree.kill();
+      if (this.#child === undefined) this.#removed({ how: 'killed', by: this.#killedBy });
+      await this.ended;
       throw launchError(error);
     }
   }
@@ -102,9 +99,25 @@ export class Supervisor {
   /** Ends the VM at once, and resolves when everything of it is removed. The first who asks is the one who is named. */
   async kill(by: KilledBy): Promise<void> {
     this.#killedBy ??= by;
-    await this.#tree.kill();
-    if (this.#child === undefined) this.#removed({ how: 'killed', by });
+    await this.#tree.kill(); // a start that is under way notices by itself
     await this.ended;
+  }
+
+  #throwIfKilled(): void {
+    if (this.#killedBy !== undefined)
+      throw new HawserError('vm_launch_failed', `the VM did not start: ${describeEnd({ how: 'killed', by: this.#killedBy })}`);
+  }
+
+  /** Sees to the hypervisor's end. @returns rejects with how it ended */
+  #watch(child: ChildProcess): Promise<never> {
+    const ended = once(child, 'exit').then(([code, signal]) =>
+      this.#exited(child, { code: code as number | null, signal: signal as string | null }),
+    );
+    const exited = ended.then(async () => {
+      throw new HawserError('vm_launch_failed', `the VM did not start: ${describeEnd(await this.ended)}`);
+    });
+    exited.catch(() => undefined); // when nobody races with it any more
+    return exited;
   }
 
   async #spawn(): Promise<ChildProcess> {
@@ -142,7 +155,6 @@ export class Supervisor {
       console: tailOf(join(this.directory, vmFiles.console)),
     });
     this.#removed(end);
-    await this.#control.end(end);
   }
 
   /** Everything of the VM goes; then it has ended. */
