@@ -105,7 +105,8 @@ async function connectAgent(
   const deadline = performance.now() + timeoutMs;
   const ended = new AbortController();
   void control.ended.then(() => ended.abort());
-  const signal = options.signal === undefined ? ended.signal : AbortSignal.any([ended.signal, options.signal]);
+  const signal =
+    options.signal === undefined ? ended.signal : AbortSignal.any([ended.signal, options.signal]);
   for (;;) {
     const leftMs = Math.max(1, deadline - performance.now());
     try {

@@ -26,7 +26,10 @@ export function planOfSnapshot(directory: string, name: string | undefined): VmP
     plan = JSON.parse(readFileSync(join(directory, snapshotFile), 'utf8')) as VmPlan;
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
-    throw new HawserError('invalid_argument', `${directory} is no snapshot: ${message}`, { errno: code, cause });
+    throw new HawserError('invalid_argument', `${directory} is no snapshot: ${message}`, {
+      errno: code,
+      cause,
+    });
   }
   return {
     ...plan,

@@ -20,6 +20,9 @@ export function checkVmName(name: string): string {
   if (/\p{C}|\p{Zl}|\p{Zp}/u.test(name))
     throw new HawserError('invalid_argument', `the VM's name ${shown} has control characters`);
   if (name.startsWith('-') || name.trim() !== name)
-    throw new HawserError('invalid_argument', `the VM's name ${shown} begins with a dash, or begins or ends with a space`);
+    throw new HawserError(
+      'invalid_argument',
+      `the VM's name ${shown} begins with a dash, or begins or ends with a space`,
+    );
   return name;
 }

@@ -51,12 +51,15 @@ const linesOf: Readonly<Record<HypervisorName, readonly VmLine[]>> = {
  */
 export function planVm(options: LaunchVmOptions, env: NodeJS.ProcessEnv = process.env): VmPlan {
   const hypervisor = options.hypervisor ?? 'qemu';
-  if (!Object.hasOwn(linesOf, hypervisor)) throw wrong(`there is no hypervisor ${JSON.stringify(hypervisor)}`);
+  if (!Object.hasOwn(linesOf, hypervisor))
+    throw wrong(`there is no hypervisor ${JSON.stringify(hypervisor)}`);
   const image = options.image ?? (options.kernel === undefined ? env['HAWSER_IMAGE'] : undefined);
   const files = image === undefined || image === '' ? undefined : readImageDirectory(image);
   const kernel = options.kernel ?? files?.kernel;
   if (kernel === undefined)
-    throw wrong('there is neither an image nor a kernel to boot: give a folder that "npm run image" made, or set HAWSER_IMAGE to one');
+    throw wrong(
+      'there is neither an image nor a kernel to boot: give a folder that "npm run image" made, or set HAWSER_IMAGE to one',
+    );
   const initramfs = options.initramfs === undefined ? (files?.initramfs ?? null) : options.initramfs;
   return {
     hypervisor,
@@ -69,10 +72,23 @@ export function planVm(options: LaunchVmOptions, env: NodeJS.ProcessEnv = proces
     memoryMiB: whole('memoryMiB', options.memoryMiB ?? vmDefaults.memoryMiB, 16, 16 * 1024 * 1024),
     cpus: whole('cpus', options.cpus ?? vmDefaults.cpus, 1, 1024),
     lines: chosenLines(options.lines, hypervisor),
-    disks: (options.disks ?? []).map(({ path, readOnly }) => ({ path: resolve(path), readOnly: readOnly ?? false })),
+    disks: (options.disks ?? []).map(({ path, readOnly }) => ({
+      path: resolve(path),
+      readOnly: readOnly ?? false,
+    })),
     name: options.name === undefined ? undefined : checkVmName(options.name),
-    vmsMax: whole('vmsMax', options.vmsMax ?? numberOf(env['HAWSER_VMS_MAX']) ?? vmDefaults.vmsMax, 1, 1_000_000),
-    consoleBytesMax: whole('consoleBytesMax', options.consoleBytesMax ?? vmDefaults.consoleBytesMax, 4096, 2 ** 31),
+    vmsMax: whole(
+      'vmsMax',
+      options.vmsMax ?? numberOf(env['HAWSER_VMS_MAX']) ?? vmDefaults.vmsMax,
+      1,
+      1_000_000,
+    ),
+    consoleBytesMax: whole(
+      'consoleBytesMax',
+      options.consoleBytesMax ?? vmDefaults.consoleBytesMax,
+      4096,
+      2 ** 31,
+    ),
     hypervisorArgs: options.hypervisorArgs ?? [],
     restoreFrom: undefined,
   };
@@ -83,7 +99,9 @@ function chosenLines(lines: readonly VmLine[] | undefined, hypervisor: Hyperviso
   const [first, ...others] = lines ?? [known[0] as VmLine];
   if (first === undefined) throw wrong('lines is empty: a VM without a line to its agent is of no use');
   const all = [first, ...others] as const;
-  for (const line of all) if (!known.includes(line)) throw wrong(`${hypervisor} has no line ${JSON.stringify(line)}: it has ${known.join(', ')}`);
+  for (const line of all)
+    if (!known.includes(line))
+      throw wrong(`${hypervisor} has no line ${JSON.stringify(line)}: it has ${known.join(', ')}`);
   if (new Set(all).size < all.length) throw wrong(`lines has one twice: ${all.join(', ')}`);
   return [first, ...others];
 }
@@ -113,12 +131,15 @@ function programOf(given: string | undefined, hypervisor: HypervisorName): strin
 /** Whether a program of this name can be run, for a refusal before anything was started. */
 export function programExists(program: string, env: NodeJS.ProcessEnv = process.env): boolean {
   if (program.includes('/')) return mayExecute(program);
-  return (env['PATH'] ?? '').split(delimiter).some((folder) => folder !== '' && mayExecute(`${folder}/${program}`));
+  return (env['PATH'] ?? '')
+    .split(delimiter)
+    .some((folder) => folder !== '' && mayExecute(`${folder}/${program}`));
 }
 
 /** The kernel splits its command line at spaces and ends it at a newline. */
 function checkKernelArg(arg: string): string {
-  if (/[\s\p{Cc}]/u.test(arg) || arg === '') throw wrong(`the kernel argument ${JSON.stringify(arg)} is empty or has white space in it`);
+  if (/[\s\p{Cc}]/u.test(arg) || arg === '')
+    throw wrong(`the kernel argument ${JSON.stringify(arg)} is empty or has white space in it`);
   return arg;
 }
 

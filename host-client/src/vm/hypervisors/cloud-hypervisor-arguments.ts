@@ -11,25 +11,35 @@ const guestCid = 3;
 export function cloudHypervisorArguments(plan: VmPlan): string[] {
   const common = ['--api-socket', `path=${vmFiles.api}`];
   if (plan.restoreFrom !== undefined)
-    return [...common, '--restore', `source_url=${quoted(`file://${plan.restoreFrom}`)}`, ...plan.hypervisorArgs];
+    return [
+      ...common,
+      '--restore',
+      `source_url=${quoted(`file://${plan.restoreFrom}`)}`,
+      ...plan.hypervisorArgs,
+    ];
+  const disks = plan.disks.map(
+    ({ path, readOnly }) => `path=${quoted(path)},readonly=${readOnly ? 'on' : 'off'}`,
+  );
   return [
-    ...common,
-    ...['--kernel', plan.kernel],
-    ...(plan.initramfs === null ? [] : ['--initramfs', plan.initramfs]),
-    ...['--cmdline', kernelCommandLine(plan, ['console=ttyS0', 'quiet', 'panic=-1', 'reboot=k'])],
-    ...['--cpus', `boot=${plan.cpus}`, '--memory', `size=${plan.memoryMiB}M`],
+    common,
+    ['--kernel', plan.kernel],
+    plan.initramfs === null ? [] : ['--initramfs', plan.initramfs],
+    ['--cmdline', kernelCommandLine(plan, ['console=ttyS0', 'quiet', 'panic=-1', 'reboot=k'])],
+    ['--cpus', `boot=${plan.cpus}`, '--memory', `size=${plan.memoryMiB}M`],
     // The serial port is the log; the virtio console, which would take the terminal, is none.
-    ...['--serial', 'tty', '--console', 'off'],
-    ...(plan.disks.length === 0
-      ? []
-      : ['--disk', ...plan.disks.map(({ path, readOnly }) => `path=${quoted(path)},readonly=${readOnly ? 'on' : 'off'}`)]),
-    ...['--vsock', `cid=${guestCid},socket=${vmFiles.vsock}`],
-    ...plan.hypervisorArgs,
-  ];
+    ['--serial', 'tty', '--console', 'off'],
+    disks.length === 0 ? [] : ['--disk', ...disks],
+    ['--vsock', `cid=${guestCid},socket=${vmFiles.vsock}`],
+    plan.hypervisorArgs,
+  ].flat();
 }
 
 /** The calls that write a snapshot into an existing folder, and have the VM go on. */
-export function cloudHypervisorSnapshotCalls(directory: string): { pause: ApiCall; save: ApiCall; resume: ApiCall } {
+export function cloudHypervisorSnapshotCalls(directory: string): {
+  pause: ApiCall;
+  save: ApiCall;
+  resume: ApiCall;
+} {
   return {
     pause: { method: 'PUT', path: '/api/v1/vm.pause' },
     save: { method: 'PUT', path: '/api/v1/vm.snapshot', body: { destination_url: `file://${directory}` } },

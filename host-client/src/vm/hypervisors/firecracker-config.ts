@@ -12,7 +12,11 @@ export function firecrackerArguments(plan: VmPlan, id: string): string[] {
 
 /** What Firecracker takes as `--config-file`, in the form of its documentation. */
 export interface FirecrackerConfig {
-  readonly 'boot-source': { readonly kernel_image_path: string; readonly initrd_path?: string; readonly boot_args: string };
+  readonly 'boot-source': {
+    readonly kernel_image_path: string;
+    readonly initrd_path?: string;
+    readonly boot_args: string;
+  };
   readonly 'machine-config': { readonly vcpu_count: number; readonly mem_size_mib: number };
   readonly drives: readonly {
     readonly drive_id: string;
@@ -33,7 +37,14 @@ export function firecrackerConfig(plan: VmPlan): FirecrackerConfig {
       kernel_image_path: plan.kernel,
       ...(plan.initramfs !== null && { initrd_path: plan.initramfs }),
       // reboot=k: the only way for its guests to end the VM; panic=-1 reboots at once.
-      boot_args: kernelCommandLine(plan, ['console=ttyS0', 'quiet', 'reboot=k', 'panic=-1', 'pci=off', 'i8042.noaux']),
+      boot_args: kernelCommandLine(plan, [
+        'console=ttyS0',
+        'quiet',
+        'reboot=k',
+        'panic=-1',
+        'pci=off',
+        'i8042.noaux',
+      ]),
     },
     'machine-config': { vcpu_count: plan.cpus, mem_size_mib: plan.memoryMiB },
     drives: plan.disks.map(({ path, readOnly }, index) => ({
@@ -53,20 +64,30 @@ export function firecrackerBootCalls(plan: VmPlan): ApiCall[] {
   return [
     { method: 'PUT', path: '/machine-config', body: config['machine-config'] },
     { method: 'PUT', path: '/boot-source', body: config['boot-source'] },
-    ...config.drives.map((drive) => ({ method: 'PUT', path: `/drives/${drive.drive_id}`, body: drive }) as const),
+    ...config.drives.map(
+      (drive) => ({ method: 'PUT', path: `/drives/${drive.drive_id}`, body: drive }) as const,
+    ),
     { method: 'PUT', path: '/vsock', body: config.vsock },
     { method: 'PUT', path: '/actions', body: { action_type: 'InstanceStart' } },
   ];
 }
 
 /** The calls that write a snapshot, and have the VM go on. */
-export function firecrackerSnapshotCalls(directory: string): { pause: ApiCall; save: ApiCall; resume: ApiCall } {
+export function firecrackerSnapshotCalls(directory: string): {
+  pause: ApiCall;
+  save: ApiCall;
+  resume: ApiCall;
+} {
   return {
     pause: { method: 'PATCH', path: '/vm', body: { state: 'Paused' } },
     save: {
       method: 'PUT',
       path: '/snapshot/create',
-      body: { snapshot_type: 'Full', snapshot_path: `${directory}/state`, mem_file_path: `${directory}/memory` },
+      body: {
+        snapshot_type: 'Full',
+        snapshot_path: `${directory}/state`,
+        mem_file_path: `${directory}/memory`,
+      },
     },
     resume: { method: 'PATCH', path: '/vm', body: { state: 'Resumed' } },
   };

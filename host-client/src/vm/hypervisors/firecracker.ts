@@ -21,7 +21,9 @@ export class Firecracker extends ApiHypervisor {
 
   protected bootCalls(): readonly ApiCall[] {
     const { restoreFrom } = this.#plan;
-    return restoreFrom === undefined ? firecrackerBootCalls(this.#plan) : firecrackerRestoreCalls(restoreFrom);
+    return restoreFrom === undefined
+      ? firecrackerBootCalls(this.#plan)
+      : firecrackerRestoreCalls(restoreFrom);
   }
 
   protected snapshotCalls(directory: string): ReturnType<typeof firecrackerSnapshotCalls> {

@@ -17,22 +17,22 @@ const tscKhz = 2_300_000;
  */
 export function qemuArguments(plan: VmPlan, directory: string): string[] {
   return [
-    ...['-no-user-config', '-nodefaults', '-display', 'none', '-nic', 'none'],
-    ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
-    ...['-accel', plan.accelerator === 'tcg' ? 'tcg,thread=multi' : 'kvm'],
-    ...['-machine', machine(plan), '-cpu', plan.accelerator === 'tcg' ? 'max' : 'host'],
-    ...['-m', `${plan.memoryMiB}M`, '-smp', String(plan.cpus)],
-    ...['-S', '-action', 'reboot=shutdown,shutdown=pause'],
-    ...['-chardev', `socket,id=qmp,path=${vmFiles.api}`, '-mon', 'chardev=qmp,mode=control'],
-    ...['-kernel', plan.kernel],
-    ...(plan.initramfs === null ? [] : ['-initrd', plan.initramfs]),
-    ...['-append', kernelCommandLine(plan, machineKernelArgs(plan))],
-    ...serialPorts(plan),
-    ...plan.lines.flatMap((line) => lineDevice(line, plan, directory)),
-    ...plan.disks.flatMap((disk, index) => diskDevice(disk, index, plan)),
-    ...(plan.restoreFrom === undefined ? [] : ['-incoming', 'defer']),
-    ...plan.hypervisorArgs,
-  ];
+    ['-no-user-config', '-nodefaults', '-display', 'none', '-nic', 'none'],
+    ['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
+    ['-accel', plan.accelerator === 'tcg' ? 'tcg,thread=multi' : 'kvm'],
+    ['-machine', machine(plan), '-cpu', plan.accelerator === 'tcg' ? 'max' : 'host'],
+    ['-m', `${plan.memoryMiB}M`, '-smp', String(plan.cpus)],
+    ['-S', '-action', 'reboot=shutdown,shutdown=pause'],
+    ['-chardev', `socket,id=qmp,path=${vmFiles.api}`, '-mon', 'chardev=qmp,mode=control'],
+    ['-kernel', plan.kernel],
+    plan.initramfs === null ? [] : ['-initrd', plan.initramfs],
+    ['-append', kernelCommandLine(plan, machineKernelArgs(plan))],
+    serialPorts(plan),
+    ...plan.lines.map((line) => lineDevice(line, plan, directory)),
+    ...plan.disks.map((disk, index) => diskDevice(disk, index, plan)),
+    plan.restoreFrom === undefined ? [] : ['-incoming', 'defer'],
+    plan.hypervisorArgs,
+  ].flat();
 }
 
 function machine({ machine: type }: VmPlan): string {
@@ -71,13 +71,17 @@ function lineDevice(line: VmPlan['lines'][number], plan: VmPlan, directory: stri
   switch (line) {
     case 'virtio':
       return [
-        ...['-device', bus('virtio-serial', plan)],
-        ...['-chardev', `socket,id=agent,path=${lineSocket('virtio')},server=on,wait=off`],
-        ...['-device', `virtserialport,chardev=agent,name=${agentPortName},id=agent`],
+        '-device',
+        bus('virtio-serial', plan),
+        '-chardev',
+        `socket,id=agent,path=${lineSocket('virtio')},server=on,wait=off`,
+        '-device',
+        `virtserialport,chardev=agent,name=${agentPortName},id=agent`,
       ];
     case 'uart':
       return [
-        ...['-chardev', `socket,id=uart,path=${lineSocket('uart')},server=on,wait=off`],
+        '-chardev',
+        `socket,id=uart,path=${lineSocket('uart')},server=on,wait=off`,
         // microvm makes one serial port of `-serial`; a second one is a device like any other.
         ...(plan.machine === 'microvm'
           ? ['-device', 'isa-serial,chardev=uart,index=1']

@@ -60,7 +60,8 @@ export class Qemu implements Hypervisor {
     server.close();
     this.#qmp = new QmpClient(socket, (event) => this.#event(event));
     await Promise.race([this.#qmp.negotiate(), exited]);
-    if (this.#plan.restoreFrom !== undefined) await Promise.race([this.#load(this.#plan.restoreFrom), exited]);
+    if (this.#plan.restoreFrom !== undefined)
+      await Promise.race([this.#load(this.#plan.restoreFrom), exited]);
     await this.resume();
   }
 
@@ -79,7 +80,10 @@ export class Qemu implements Hypervisor {
       await this.#watchMigration(async () => {
         await this.#monitor.execute('migrate-set-parameters', { 'max-bandwidth': migrationBytesPerSecond });
         await this.#monitor.execute('migrate', { uri: `unix:${migrationSocket}` });
-        await pipeline(await nextConnection(server), createWriteStream(join(directory, memoryFile), { mode: 0o600 }));
+        await pipeline(
+          await nextConnection(server),
+          createWriteStream(join(directory, memoryFile), { mode: 0o600 }),
+        );
       });
     } finally {
       server.close(); // and removes the socket
@@ -111,18 +115,17 @@ export class Qemu implements Hypervisor {
       await this.#monitor.execute('migrate-set-capabilities', {
         capabilities: [{ capability: 'events', state: true }],
       });
-      const failed = over.then(async (status) => {
-        if (status !== 'completed') throw await this.#migrationError(status);
-      });
-      await Promise.all([failed, transfer()]);
+      await Promise.all([over.then((status) => this.#checkMigration(status)), transfer()]);
     } finally {
       this.#migration = undefined;
     }
   }
 
-  async #migrationError(status: string): Promise<HawserError> {
+  async #checkMigration(status: string): Promise<void> {
+    if (status === 'completed') return;
     const info = (await this.#monitor.execute('query-migrate')) as { 'error-desc'?: string };
-    return new HawserError('hypervisor_error', `QEMU's migration ended as ${status}: ${info['error-desc'] ?? 'no reason given'}`);
+    const why = info['error-desc'] ?? 'no reason given';
+    throw new HawserError('hypervisor_error', `QEMU's migration ended as ${status}: ${why}`);
   }
 
   #event({ event, data }: QmpEvent): void {

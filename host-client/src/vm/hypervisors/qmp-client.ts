@@ -16,7 +16,10 @@ const lineCharactersMax = 1024 * 1024;
 export class QmpClient {
   readonly #socket: Socket;
   readonly #onEvent: (event: QmpEvent) => void;
-  readonly #pending = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void; command: string }>();
+  readonly #pending = new Map<
+    number,
+    { resolve: (value: unknown) => void; reject: (error: Error) => void; command: string }
+  >();
   readonly #greeted: Promise<void>;
   #greet!: () => void;
   #text = '';
@@ -89,7 +92,10 @@ export class QmpClient {
     if (error === undefined) pending.resolve(value);
     else
       pending.reject(
-        new HawserError('hypervisor_error', `QEMU refused ${pending.command}: ${String((error as { desc?: unknown }).desc)}`),
+        new HawserError(
+          'hypervisor_error',
+          `QEMU refused ${pending.command}: ${String((error as { desc?: unknown }).desc)}`,
+        ),
       );
   }
 

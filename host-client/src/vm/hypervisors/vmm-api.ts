@@ -26,7 +26,10 @@ export function callApi(socketPath: string, call: ApiCall): Promise<string> {
         path: call.path,
         headers: {
           Accept: 'application/json',
-          ...(body !== undefined && { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) }),
+          ...(body !== undefined && {
+            'Content-Type': 'application/json',
+            'Content-Length': Buffer.byteLength(body),
+          }),
         },
         timeout: timeoutMs,
       },
@@ -40,12 +43,22 @@ export function callApi(socketPath: string, call: ApiCall): Promise<string> {
           const status = response.statusCode ?? 0;
           if (status >= 200 && status < 300) resolve(text);
           else
-            reject(new HawserError('hypervisor_error', `${call.method} ${call.path} was answered with ${status}: ${text.trim()}`));
+            reject(
+              new HawserError(
+                'hypervisor_error',
+                `${call.method} ${call.path} was answered with ${status}: ${text.trim()}`,
+              ),
+            );
         });
       },
     );
     outgoing.on('timeout', () =>
-      outgoing.destroy(new HawserError('hypervisor_error', `${call.method} ${call.path} was not answered within ${timeoutMs} ms`)),
+      outgoing.destroy(
+        new HawserError(
+          'hypervisor_error',
+          `${call.method} ${call.path} was not answered within ${timeoutMs} ms`,
+        ),
+      ),
     );
     outgoing.on('error', reject);
     outgoing.end(body);

@@ -26,12 +26,16 @@ export class LinuxProcessTree implements ProcessTree {
     this.#becomeSubreaper();
     const setpriv = dyingWithParent();
     const program = findProgram(file, options.env ?? process.env);
-    const child = spawn(setpriv?.[0] ?? program, [...(setpriv?.slice(1) ?? []), ...(setpriv ? [program] : []), ...args], {
-      cwd: options.cwd,
-      stdio: options.stdio,
-      detached: true,
-      ...(options.env !== undefined && { env: options.env }),
-    });
+    const child = spawn(
+      setpriv?.[0] ?? program,
+      [...(setpriv?.slice(1) ?? []), ...(setpriv ? [program] : []), ...args],
+      {
+        cwd: options.cwd,
+        stdio: options.stdio,
+        detached: true,
+        ...(options.env !== undefined && { env: options.env }),
+      },
+    );
     await once(child, 'spawn');
     return child;
   }
@@ -82,7 +86,8 @@ function isExecutable(path: string): boolean {
 function dyingWithParent(): readonly string[] | undefined {
   for (const path of ['/usr/bin/setpriv', '/bin/setpriv']) {
     // util-linux's has it since 2.33; busybox's does not, and is a link to busybox.
-    if (isExecutable(path) && readFileSync(path).includes('--pdeathsig')) return [path, '--pdeathsig', 'KILL', '--'];
+    if (isExecutable(path) && readFileSync(path).includes('--pdeathsig'))
+      return [path, '--pdeathsig', 'KILL', '--'];
   }
   return undefined;
 }

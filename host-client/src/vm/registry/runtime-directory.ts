@@ -33,7 +33,10 @@ function makePrivate(directory: string): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
       const { code, message } = error as NodeJS.ErrnoException;
-      throw new HawserError('invalid_config', `${directory} cannot be made: ${message}`, { errno: code, cause: error });
+      throw new HawserError('invalid_config', `${directory} cannot be made: ${message}`, {
+        errno: code,
+        cause: error,
+      });
     }
   }
   const { uid, mode } = lstatSync(directory);
@@ -43,5 +46,8 @@ function makePrivate(directory: string): void {
   if (own >= 0 && uid !== own)
     throw new HawserError('invalid_config', `${directory} belongs to user ${uid}, not to ${own}`);
   if ((mode & 0o022) !== 0)
-    throw new HawserError('invalid_config', `${directory} may be written by others (mode ${(mode & 0o777).toString(8)})`);
+    throw new HawserError(
+      'invalid_config',
+      `${directory} may be written by others (mode ${(mode & 0o777).toString(8)})`,
+    );
 }

@@ -3,8 +3,8 @@ import { closeSync, mkdirSync, openSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { HawserError } from '@hawser/protocol';
 import { lockAndWait } from '../../ffi/file-lock.js';
-import { socketPathBytesMax, vmsDirectory } from './runtime-directory.js';
 import { isAlive } from './process-identity.js';
+import { socketPathBytesMax, vmsDirectory } from './runtime-directory.js';
 import type { VmRecord } from './vm-record.js';
 import { readRecord, writeRecord } from './vm-record.js';
 
@@ -46,7 +46,8 @@ export class VmRegistry {
     const all = this.list();
     const found =
       all.find(({ record }) => record.name === nameOrId) ?? all.find(({ record }) => record.id === nameOrId);
-    if (found === undefined) throw new HawserError('unknown_vm', `there is no VM ${JSON.stringify(nameOrId)}`);
+    if (found === undefined)
+      throw new HawserError('unknown_vm', `there is no VM ${JSON.stringify(nameOrId)}`);
     return found;
   }
 
@@ -68,12 +69,18 @@ export class VmRegistry {
         throw new HawserError('too_many_vms', `${others.length} VMs are there, and vmsMax is ${vmsMax}`);
       const same = others.find((other) => other.name === name);
       if (same !== undefined)
-        throw new HawserError('vm_name_in_use', `a VM named ${same.name} is there (pid ${(same.hypervisor ?? same.supervisor).pid})`);
+        throw new HawserError(
+          'vm_name_in_use',
+          `a VM named ${same.name} is there (pid ${(same.hypervisor ?? same.supervisor).pid})`,
+        );
       const id = randomBytes(4).toString('hex');
       const directory = join(this.directory, id);
       const bytes = Buffer.byteLength(directory) + 1 + socketNameBytesMax;
       if (bytes > socketPathBytesMax)
-        throw new HawserError('invalid_config', `the paths of sockets in ${directory} of ${bytes} bytes exceed the ${socketPathBytesMax} that unix(7) allows: set XDG_RUNTIME_DIR to a shorter path`);
+        throw new HawserError(
+          'invalid_config',
+          `the paths of sockets in ${directory} of ${bytes} bytes exceed the ${socketPathBytesMax} that unix(7) allows: set XDG_RUNTIME_DIR to a shorter path`,
+        );
       mkdirSync(directory, { mode: 0o700 });
       try {
         const record = describe({ id, name: name ?? `vm-${id}`, directory }, others);

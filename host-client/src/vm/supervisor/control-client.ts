@@ -48,7 +48,11 @@ export class ControlClient {
     } catch (cause) {
       socket.destroy();
       const { code, message } = cause as NodeJS.ErrnoException;
-      throw new HawserError('vm_ended', `the supervisor of the VM in ${directory} does not answer: ${message}`, { errno: code, cause });
+      throw new HawserError(
+        'vm_ended',
+        `the supervisor of the VM in ${directory} does not answer: ${message}`,
+        { errno: code, cause },
+      );
     }
     return new ControlClient(socket);
   }
@@ -100,6 +104,9 @@ export class ControlClient {
   }
 
   #gone(): HawserError {
-    return new HawserError('vm_ended', `the VM has ended: ${describeEnd(this.#end ?? { how: 'supervisor_lost' })}`);
+    return new HawserError(
+      'vm_ended',
+      `the VM has ended: ${describeEnd(this.#end ?? { how: 'supervisor_lost' })}`,
+    );
   }
 }

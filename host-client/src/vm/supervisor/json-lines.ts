@@ -18,6 +18,7 @@ export class JsonLines {
       this.#text = this.#text.slice(end + 1);
       this.#onValue(JSON.parse(line));
     }
-    if (this.#text.length > lineCharactersMax) throw new SyntaxError(`a line exceeds ${lineCharactersMax} characters`);
+    if (this.#text.length > lineCharactersMax)
+      throw new SyntaxError(`a line exceeds ${lineCharactersMax} characters`);
   }
 }

@@ -1,8 +1,18 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, closeSync, constants, copyFileSync, openSync, readSync, fstatSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  fstatSync,
+  openSync,
+  readSync,
+  rmSync,
+} from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { HawserError } from '@hawser/protocol';
 import { ConsoleLog } from '../console-log.js';
 import { DiskLocks } from '../disk-locks.js';
@@ -62,7 +72,11 @@ export class Supervisor {
     this.#locks = locks as unknown as DiskLocks;
     this.directory = slot.directory;
     this.#record = slot.record;
-    this.#plan = { ...plan, name: slot.record.name, disks: plan.disks.map((disk, index) => restoredDisk(disk, index, slot.directory)) };
+    this.#plan = {
+      ...plan,
+      name: slot.record.name,
+      disks: plan.disks.map((disk, index) => restoredDisk(disk, index, slot.directory)),
+    };
     this.#tree = openProcessTree();
     this.#console = new ConsoleLog(this.directory, plan.consoleBytesMax);
     this.#hypervisor = hypervisorOf(this.#plan, this.directory, slot.record.id);
@@ -105,7 +119,10 @@ export class Supervisor {
 
   #throwIfKilled(): void {
     if (this.#killedBy !== undefined)
-      throw new HawserError('vm_launch_failed', `the VM did not start: ${describeEnd({ how: 'killed', by: this.#killedBy })}`);
+      throw new HawserError(
+        'vm_launch_failed',
+        `the VM did not start: ${describeEnd({ how: 'killed', by: this.#killedBy })}`,
+      );
   }
 
   /** Sees to the hypervisor's end. @returns rejects with how it ended */
@@ -130,7 +147,11 @@ export class Supervisor {
       })
       .catch((cause: unknown) => {
         const { code, message } = cause as NodeJS.ErrnoException;
-        throw new HawserError('missing_dependency', `the hypervisor ${program} cannot be started: ${message}`, { errno: code, cause });
+        throw new HawserError(
+          'missing_dependency',
+          `the hypervisor ${program} cannot be started: ${message}`,
+          { errno: code, cause },
+        );
       });
     this.#child = child;
     child.stdout?.on('data', (chunk: Buffer) => this.#console.write(chunk));
@@ -142,9 +163,12 @@ export class Supervisor {
     return child;
   }
 
-  async #exited(child: ChildProcess, { code, signal }: { code: number | null; signal: string | null }): Promise<void> {
+  async #exited(
+    child: ChildProcess,
+    { code, signal }: { code: number | null; signal: string | null },
+  ): Promise<void> {
     // What it printed last is still in its pipes.
-    await Promise.all([child.stdout, child.stderr].map((pipe) => (pipe === null || pipe.closed ? undefined : once(pipe, 'close'))));
+    await Promise.all([closed(child.stdout), closed(child.stderr)]);
     await this.#tree.kill();
     const end = endOfProcess({
       code,
@@ -192,7 +216,10 @@ export class Supervisor {
     if (this.#busy) throw new HawserError('invalid_argument', 'another snapshot of this VM is being written');
     const written = this.#plan.disks.flatMap((disk, index) => (disk.readOnly ? [] : [{ disk, index }]));
     if (this.#plan.hypervisor !== 'qemu' && written.length > 0)
-      throw new HawserError('unsupported', `a snapshot of ${this.#plan.hypervisor} names its disks by path: one with a disk that is written cannot be restored elsewhere`);
+      throw new HawserError(
+        'unsupported',
+        `a snapshot of ${this.#plan.hypervisor} names its disks by path: one with a disk that is written cannot be restored elsewhere`,
+      );
     this.#busy = true;
     try {
       await mkdir(directory, { mode: 0o700 });
@@ -203,11 +230,17 @@ export class Supervisor {
       } finally {
         await this.#hypervisor.resume();
       }
-      await writeFile(join(directory, snapshotFile), `${JSON.stringify(this.#plan, null, 2)}\n`, { mode: 0o600 });
+      await writeFile(join(directory, snapshotFile), `${JSON.stringify(this.#plan, null, 2)}\n`, {
+        mode: 0o600,
+      });
     } catch (error) {
       if (error instanceof HawserError) throw error;
       const { code, message } = error as NodeJS.ErrnoException;
-      throw new HawserError('hypervisor_error', `the snapshot ${directory} could not be written: ${message}`, { errno: code, cause: error });
+      throw new HawserError(
+        'hypervisor_error',
+        `the snapshot ${directory} could not be written: ${message}`,
+        { errno: code, cause: error },
+      );
     } finally {
       this.#busy = false;
     }
@@ -242,6 +275,10 @@ function firstRecord(
   };
 }
 
+async function closed(pipe: Readable | null): Promise<void> {
+  if (pipe !== null && !pipe.closed) await once(pipe, 'close');
+}
+
 /** Shares the blocks where the file system can. */
 function copyImage(from: string, to: string): void {
   copyFileSync(from, to, constants.COPYFILE_FICLONE);
@@ -262,5 +299,8 @@ function tailOf(path: string): string {
 function launchError(error: unknown): HawserError {
   if (error instanceof HawserError) return error;
   const { code, message } = error as NodeJS.ErrnoException;
-  return new HawserError('vm_launch_failed', `the VM did not start: ${message}`, { errno: code, cause: error });
+  return new HawserError('vm_launch_failed', `the VM did not start: ${message}`, {
+    errno: code,
+    cause: error,
+  });
 }

@@ -67,12 +67,21 @@ function firstReport(child: ChildProcess): Promise<string> {
     });
     child.on('error', (cause) => {
       settle();
-      reject(new HawserError('vm_launch_failed', `the supervisor of the VM cannot be started: ${cause.message}`, { cause }));
+      reject(
+        new HawserError('vm_launch_failed', `the supervisor of the VM cannot be started: ${cause.message}`, {
+          cause,
+        }),
+      );
     });
     child.on('close', (code, signal) => {
       if (reported) return;
       settle();
-      reject(new HawserError('vm_launch_failed', `the supervisor of the VM ended (${code ?? signal}): ${stderr.trim()}`));
+      reject(
+        new HawserError(
+          'vm_launch_failed',
+          `the supervisor of the VM ended (${code ?? signal}): ${stderr.trim()}`,
+        ),
+      );
     });
   });
 }
