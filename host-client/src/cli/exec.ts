@@ -49,7 +49,7 @@ export function exec({ line, command, flags }: ExecCall): Promise<number> {
       signal: ends.signals.aborted,
       ...(flags.token !== undefined && { token: flags.token }),
     });
-    return runOn(agent, command, flags, ends);
+    return await runOn(agent, command, flags, ends); // the agent is closed when it is over
   });
 }
 

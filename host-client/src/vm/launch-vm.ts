@@ -144,7 +144,9 @@ async function bootError(
 function consoleEnd(text: string): string {
   const panic = /Kernel panic - not syncing: .*/.exec(text);
   const whole = panic === null ? text : text.slice(0, panic.index + panic[0].length);
-  const tail = whole.slice(-consoleTailCharacters).trim();
+  // On a console that is the agent's line too, frames stand between the lines.
+  const readable = whole.replaceAll(/[^\P{C}\n\t]/gu, '');
+  const tail = readable.slice(-consoleTailCharacters).trim();
   return tail === '' ? 'its console is empty' : `its console ends with:\n${tail}`;
 }
 
