@@ -29,6 +29,7 @@ export type { ExitResult } from './sessions/command.js';
 export type { ExecResult } from './sessions/exec.js';
 export type { Session } from './sessions/session.js';
 export type { VmConsole } from './vm/console.js';
+export type { VmRoot } from './vm/image-directory.js';
 export type { RestoreVmOptions } from './vm/launch-vm.js';
 export { launchVm, restoreVm } from './vm/launch-vm.js';
 export type { VmState } from './vm/registry/vm-record.js';

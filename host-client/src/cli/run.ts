@@ -1,5 +1,6 @@
 import type { Vm } from '../index.js';
 import { launchVm } from '../index.js';
+import type { VmRoot } from '../vm/image-directory.js';
 import type { LaunchVmOptions, VmDisk, VmLine } from '../vm/vm-options.js';
 import type { CommandFlags, CommandWords, LocalEnds } from './exec.js';
 import { runOn, withLocalEnds } from './exec.js';
@@ -9,6 +10,7 @@ import { harmless, printLine, printOutput } from './report.js';
 /** What the options of `hawser run` hold, under commander's names. */
 export interface RunFlags extends CommandFlags {
   readonly image?: string;
+  readonly root?: VmRoot;
   readonly kernel?: string;
   readonly kernelArg?: readonly string[];
   readonly memory?: number;
@@ -61,6 +63,7 @@ function launchOptions(flags: RunFlags): LaunchVmOptions {
   return {
     bootTimeoutMs: flags.bootTimeout,
     ...(flags.image !== undefined && { image: flags.image }),
+    ...(flags.root !== undefined && { root: flags.root }),
     ...(flags.kernel !== undefined && { kernel: flags.kernel }),
     ...(flags.kernelArg !== undefined && { kernelArgs: flags.kernelArg }),
     ...(flags.memory !== undefined && { memoryMiB: flags.memory }),

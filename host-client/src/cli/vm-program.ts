@@ -19,6 +19,14 @@ export function addRun(program: Command, command: readonly string[] | undefined,
     )
     .usage('[options] -- COMMAND [ARGUMENT...]')
     .addOption(new Option('--image <DIR>', 'a folder that "npm run image" made').env('HAWSER_IMAGE'))
+    .addOption(
+      new Option('--root <KIND>', "the guest's root file system (default: memory)").choices([
+        'memory',
+        'erofs',
+        'ext4',
+        'ext4-writable',
+      ]),
+    )
     .option('--kernel <FILE>', "a kernel instead of the image's")
     .addOption(appended('--kernel-arg <WORD>', "a word behind the kernel's command line", (text) => text))
     .addOption(whole('--memory <MIB>', 'memory of the guest (default: 512)'))

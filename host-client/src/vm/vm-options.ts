@@ -1,4 +1,5 @@
 import type { ConnectOptions } from '../options.js';
+import type { VmRoot } from './image-directory.js';
 
 export type HypervisorName = 'qemu' | 'firecracker' | 'cloud-hypervisor';
 
@@ -30,6 +31,8 @@ export interface LaunchVmOptions {
   readonly accelerator?: 'auto' | 'kvm' | 'tcg';
   /** A folder that `npm run image` made. Default: `HAWSER_IMAGE`. */
   readonly image?: string;
+  /** Default `memory`, which needs the most memory and no disk. */
+  readonly root?: VmRoot;
   /** A kernel instead of the image's. */
   readonly kernel?: string;
   /** An initramfs instead of the image's; `null` for none. */

@@ -54,7 +54,8 @@ export function planVm(options: LaunchVmOptions, env: NodeJS.ProcessEnv = proces
   if (!Object.hasOwn(linesOf, hypervisor))
     throw wrong(`there is no hypervisor ${JSON.stringify(hypervisor)}`);
   const image = options.image ?? (options.kernel === undefined ? env['HAWSER_IMAGE'] : undefined);
-  const files = image === undefined || image === '' ? undefined : readImageDirectory(image);
+  const files =
+    image === undefined || image === '' ? undefined : readImageDirectory(image, options.root ?? 'memory');
   const kernel = options.kernel ?? files?.kernel;
   if (kernel === undefined)
     throw wrong(
@@ -68,14 +69,19 @@ export function planVm(options: LaunchVmOptions, env: NodeJS.ProcessEnv = proces
     accelerator: chosenAccelerator(options.accelerator ?? env['HAWSER_QEMU_ACCEL']),
     kernel: resolve(kernel),
     initramfs: initramfs === null ? null : resolve(initramfs),
-    kernelArgs: (options.kernelArgs ?? []).map(checkKernelArg),
+    kernelArgs: [
+      ...(files?.rootDisk?.readOnly === false ? ['rw'] : []),
+      ...(options.kernelArgs ?? []).map(checkKernelArg),
+    ],
     memoryMiB: whole('memoryMiB', options.memoryMiB ?? vmDefaults.memoryMiB, 16, 16 * 1024 * 1024),
     cpus: whole('cpus', options.cpus ?? vmDefaults.cpus, 1, 1024),
     lines: chosenLines(options.lines, hypervisor),
-    disks: (options.disks ?? []).map(({ path, readOnly }) => ({
-      path: resolve(path),
-      readOnly: readOnly ?? false,
-    })),
+    disks: [...(files?.rootDisk === undefined ? [] : [files.rootDisk]), ...(options.disks ?? [])].map(
+      ({ path, readOnly }) => ({
+        path: resolve(path),
+        readOnly: readOnly ?? false,
+      }),
+    ),
     name: options.name === undefined ? undefined : checkVmName(options.name),
     vmsMax: whole(
       'vmsMax',

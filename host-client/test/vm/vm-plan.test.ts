@@ -7,7 +7,12 @@ import type { LaunchVmOptions } from '../../src/vm/vm-options.js';
 import { planVm } from '../../src/vm/vm-plan.js';
 
 const image = t.testdir({
-  'image.json': JSON.stringify({ format: 1, kernel: 'vmlinuz', initramfs: 'initramfs.cpio' }),
+  'image.json': JSON.stringify({
+    format: 1,
+    kernel: 'vmlinuz',
+    initramfs: 'initramfs.cpio',
+    disks: { ext4: { disk: 'root.ext4', initramfs: 'ext4.cpio' } },
+  }),
 });
 
 function refusal(options: LaunchVmOptions, env: NodeJS.ProcessEnv = {}): string {

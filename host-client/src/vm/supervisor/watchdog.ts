@@ -26,7 +26,7 @@ export class Watchdog {
    * @returns the watchdog, and the VM's folder when the hypervisor runs
    */
   static start(plan: VmPlan): { readonly watchdog: Watchdog; readonly directory: Promise<string> } {
-    const child = spawn(process.execPath, [...nodeArguments(), program()], {
+    const child = spawn(process.execPath, program(), {
       // A session of its own: a terminal's Ctrl-C is not for the VM.
       detached: true,
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -86,16 +86,10 @@ function firstReport(child: ChildProcess): Promise<string> {
   });
 }
 
-/** Beside this module, as a source or as built. */
-function program(): string {
-  return fileURLToPath(new URL(`./supervisor-main${suffix()}`, import.meta.url));
-}
-
-/** A source needs what this process was given to run sources. */
-function nodeArguments(): readonly string[] {
-  return suffix() === '.ts' ? process.execArgv : [];
-}
-
-function suffix(): string {
-  return import.meta.url.endsWith('.ts') ? '.ts' : '.js';
+/** The supervisor's program and Node's flags for it: built, or in this repository's tests a source. */
+function program(): string[] {
+  const beside = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+  if (!import.meta.url.endsWith('.ts')) return [beside('./supervisor-main.js')];
+  const loader = new URL('../../../../tooling/typescript.mjs', import.meta.url).href;
+  return ['--import', loader, '--conditions=@hawser/source', beside('./supervisor-main.ts')];
 }
