@@ -152,6 +152,11 @@ export class Link {
     this.connection.close();
   }
 
+  /** Ends the connection for a reason that no line can tell: what is behind it is gone for good. */
+  end(reason: HawserError): void {
+    this.connection.end(reason);
+  }
+
   #enter(state: LinkState, reason?: HawserError): void {
     if (this.#state === state || this.#state === 'lost') return;
     this.#state = state;
@@ -238,6 +243,7 @@ export class Link {
         else last = await this.#tryLine(line);
       } catch (error) {
         last = error instanceof HawserError ? error : new HawserError('internal', String(error));
+        if (last.code === 'unknown_vm') this.connection.end(last); // a VM that has ended does not come back
       }
       if (signal.aborted || this.connection.connected || !this.connection.open) return;
       if (systemClock.now() < limit.until) continue;

@@ -108,7 +108,8 @@ t.test(
       );
 
       // That one is of no further use: its kernel may panic.
-      await copy.agent.exec('sh', ['-c', 'echo c > /proc/sysrq-trigger']).catch(() => undefined);
+      const crashed = copy.agent.exec('sh', ['-c', 'echo c > /proc/sysrq-trigger']);
+      await t.rejects(crashed, { code: 'vm_ended', message: /panicked: sysrq triggered crash/ });
       t.same(await copy.wait(), { how: 'panic', message: 'sysrq triggered crash' });
       t.match(
         await copy.console.text(),

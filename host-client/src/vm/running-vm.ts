@@ -6,6 +6,14 @@ import type { VmConsole } from './console.js';
 import type { VmRecord } from './registry/vm-record.js';
 import type { ControlClient } from './supervisor/control-client.js';
 import type { VmEnd } from './vm-end.js';
+import { describeEnd } from './vm-end.js';
+
+/** Without this, an agent whose VM is gone would be looked for as one whose line was lost. */
+export function endWithVm(agent: Agent, control: ControlClient): void {
+  void control.ended.then((end) =>
+    agent.end(new HawserError('vm_ended', `the VM has ended: ${describeEnd(end)}`)),
+  );
+}
 
 export interface DrainOptions {
   /** After so long without the guest's end, the VM is killed. Default 15000. */
@@ -52,8 +60,10 @@ export class RunningVm implements AsyncDisposable {
   }
 
   /** Connects to the agent. A line of one connection at a time (all but vsock) is free when nobody else is connected. */
-  connect(options: ConnectOptions = {}): Promise<Agent> {
-    return connect(this.line, options);
+  async connect(options: ConnectOptions = {}): Promise<Agent> {
+    const agent = await connect(this.line, options);
+    endWithVm(agent, this.control);
+    return agent;
   }
 
   /**

@@ -1,7 +1,7 @@
 import type { Agent } from '../agent.js';
 import type { VmConsole } from './console.js';
 import type { VmRecord } from './registry/vm-record.js';
-import { RunningVm } from './running-vm.js';
+import { endWithVm, RunningVm } from './running-vm.js';
 import type { ControlClient } from './supervisor/control-client.js';
 import type { Watchdog } from './supervisor/watchdog.js';
 
@@ -31,6 +31,7 @@ export class Vm extends RunningVm {
   ) {
     super(found.directory, found.record, parts.control, parts.console);
     this.agent = parts.agent;
+    endWithVm(parts.agent, parts.control);
     this.#watchdog = parts.watchdog;
   }
 
