@@ -25,7 +25,7 @@ export interface LaunchVmOptions {
   readonly hypervisor?: HypervisorName;
   /** The hypervisor's program. Default: `qemu-system-x86_64` (or the machine's architecture), `firecracker`, `cloud-hypervisor` in PATH. */
   readonly program?: string;
-  /** Of QEMU. Default `microvm` where there is one (x86_64), else `virt`. */
+  /** Of QEMU. Default `microvm`, on x86_64; `q35` with the line `uart`; else `virt`, which was not tried. */
   readonly machine?: 'microvm' | 'q35' | 'virt';
   /** Of QEMU. `auto` takes KVM if /dev/kvm can be opened. Default: `HAWSER_QEMU_ACCEL`, else `auto`. */
   readonly accelerator?: 'auto' | 'kvm' | 'tcg';

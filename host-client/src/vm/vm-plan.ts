@@ -1,5 +1,5 @@
-import { accessSync, closeSync, constants, openSync } from 'node:fs';
-import { delimiter, isAbsolute, resolve } from 'node:path';
+import { closeSync, openSync } from 'node:fs';
+import { isAbsolute, resolve } from 'node:path';
 import { HawserError } from '@hawser/protocol';
 import { readImageDirectory } from './image-directory.js';
 import { checkVmName } from './vm-name.js';
@@ -62,10 +62,11 @@ export function planVm(options: LaunchVmOptions, env: NodeJS.ProcessEnv = proces
       'there is neither an image nor a kernel to boot: give a folder that "npm run image" made, or set HAWSER_IMAGE to one',
     );
   const initramfs = options.initramfs === undefined ? (files?.initramfs ?? null) : options.initramfs;
+  const lines = chosenLines(options.lines, hypervisor);
   return {
     hypervisor,
     program: programOf(options.program, hypervisor),
-    machine: options.machine ?? (process.arch === 'x64' ? 'microvm' : 'virt'),
+    machine: chosenMachine(options.machine, lines),
     accelerator: chosenAccelerator(options.accelerator ?? env['HAWSER_QEMU_ACCEL']),
     kernel: resolve(kernel),
     initramfs: initramfs === null ? null : resolve(initramfs),
@@ -75,7 +76,7 @@ export function planVm(options: LaunchVmOptions, env: NodeJS.ProcessEnv = proces
     ],
     memoryMiB: whole('memoryMiB', options.memoryMiB ?? vmDefaults.memoryMiB, 16, 16 * 1024 * 1024),
     cpus: whole('cpus', options.cpus ?? vmDefaults.cpus, 1, 1024),
-    lines: chosenLines(options.lines, hypervisor),
+    lines,
     disks: [...(files?.rootDisk === undefined ? [] : [files.rootDisk]), ...(options.disks ?? [])].map(
       ({ path, readOnly }) => ({
         path: resolve(path),
@@ -112,6 +113,17 @@ function chosenLines(lines: readonly VmLine[] | undefined, hypervisor: Hyperviso
   return [first, ...others];
 }
 
+/** microvm boots quickest, and has one serial port. */
+function chosenMachine(machine: VmPlan['machine'] | undefined, lines: VmPlan['lines']): VmPlan['machine'] {
+  if (machine === 'microvm' && lines.includes('uart'))
+    throw wrong(
+      'the machine microvm has one serial port, and the kernel has its console there: take q35 for the line uart',
+    );
+  if (machine !== undefined) return machine;
+  if (process.arch !== 'x64') return 'virt';
+  return lines.includes('uart') ? 'q35' : 'microvm';
+}
+
 /** @param chosen an option, or the environment's word */
 function chosenAccelerator(chosen: string | undefined): 'kvm' | 'tcg' {
   switch (chosen) {
@@ -132,14 +144,6 @@ function programOf(given: string | undefined, hypervisor: HypervisorName): strin
   if (given !== undefined) return given.includes('/') && !isAbsolute(given) ? resolve(given) : given;
   if (hypervisor !== 'qemu') return hypervisor;
   return `qemu-system-${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}`;
-}
-
-/** Whether a program of this name can be run, for a refusal before anything was started. */
-export function programExists(program: string, env: NodeJS.ProcessEnv = process.env): boolean {
-  if (program.includes('/')) return mayExecute(program);
-  return (env['PATH'] ?? '')
-    .split(delimiter)
-    .some((folder) => folder !== '' && mayExecute(`${folder}/${program}`));
 }
 
 /** The kernel splits its command line at spaces and ends it at a newline. */
@@ -163,15 +167,6 @@ function numberOf(text: string | undefined): number | undefined {
 function mayOpen(path: string): boolean {
   try {
     closeSync(openSync(path, 'r+'));
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function mayExecute(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
     return true;
   } catch {
     return false;

@@ -82,10 +82,8 @@ function lineDevice(line: VmPlan['lines'][number], plan: VmPlan, directory: stri
       return [
         '-chardev',
         `socket,id=uart,path=${lineSocket('uart')},server=on,wait=off`,
-        // microvm makes one serial port of `-serial`; a second one is a device like any other.
-        ...(plan.machine === 'microvm'
-          ? ['-device', 'isa-serial,chardev=uart,index=1']
-          : ['-serial', 'chardev:uart']),
+        '-serial',
+        'chardev:uart',
       ];
     case 'vsock':
       return ['-device', `${bus('vhost-vsock', plan)},guest-cid=${vsockCid(directory)}`];
