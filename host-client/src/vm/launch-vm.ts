@@ -1,9 +1,12 @@
 import { resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { HawserError } from '@hawser/protocol';
-import type { Agent } from '../agent.js';
+import { Agent } from '../agent.js';
 import { connect } from '../connect.js';
+import { openAnnounced } from '../transports/announced-line.js';
+import { openLine } from '../transports/connect-line.js';
 import { VmConsole } from './console.js';
+import { lineSocket } from './hypervisors/guest-lines.js';
 import type { VmRecord } from './registry/vm-record.js';
 import { readRecord } from './registry/vm-record.js';
 import { planOfSnapshot } from './snapshot-files.js';
@@ -104,13 +107,16 @@ async function connectAgent(
   const timeoutMs = options.bootTimeoutMs ?? vmDefaults.bootTimeoutMs;
   const deadline = performance.now() + timeoutMs;
   const ended = new AbortController();
-  void control.ended.then(() => ended.abort());
+  void control.ended.then(() => ended.abort(new HawserError('line_closed', 'the VM has ended')));
   const signal =
     options.signal === undefined ? ended.signal : AbortSignal.any([ended.signal, options.signal]);
   for (;;) {
     const leftMs = Math.max(1, deadline - performance.now());
     try {
-      return await connect(record.line, { ...options.connect, handshakeTimeoutMs: leftMs, signal });
+      const connectOptions = { ...options.connect, handshakeTimeoutMs: leftMs, signal };
+      if (!isSerial(record)) return await connect(record.line, connectOptions);
+      const line = await openAnnounced(record.line, leftMs / 2, signal);
+      return await Agent.greet(line, connectOptions, (again) => openLine(record.line, { signal: again }));
     } catch (error) {
       if (!(error instanceof HawserError) || options.signal?.aborted === true) throw error;
       if (error.code === 'line_open_failed' && leftMs > tryAgainMs && control.end === undefined) {
@@ -120,6 +126,11 @@ async function connectAgent(
       throw await bootError(error, timeoutMs, control, console);
     }
   }
+}
+
+/** A line at whose other end nobody listens while the guest boots. */
+function isSerial({ line }: VmRecord): boolean {
+  return line.endsWith(`/${lineSocket('uart')}`) || line.endsWith(`/${lineSocket('console')}`);
 }
 
 /** Why there is no agent: the VM ended, or it did not answer. The console often says more. */
