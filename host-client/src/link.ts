@@ -168,7 +168,7 @@ export class Link {
   #greetingFrame(port: Port, frame: Frame): void {
     if (port !== this.#port) return;
     // The agent has missed something, or was started again: its answer to our Hello tells.
-    if (frame.type === frameTypes.Ready.id && this.#greeting === undefined) this.#greet();
+    if (frame.type === frameTypes.Ready.id && this.#greeting === undefined) this.#greet({ announced: true });
     else this.#greeting?.frame(frame);
   }
 
@@ -179,11 +179,12 @@ export class Link {
   }
 
   /** Over the line in use. Without an answer that line is given up. */
-  #greet(): void {
+  #greet({ announced }: { readonly announced: boolean } = { announced: false }): void {
     this.#greeting?.stop();
     const port = this.#port;
     this.#greeting = new HostGreeting(port, {
       ...greetingOptions(this.#options, this.#connectionKey),
+      announced,
       nextAttempt: () => ++this.#attempts,
       resume: () => this.connection.takePositions(),
       failed: (error) => {

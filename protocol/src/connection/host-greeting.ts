@@ -30,6 +30,8 @@ export interface HostGreetingOptions {
   readonly graceMs?: number | undefined;
   /** The connection that is to go on; nothing for a new one. Asked before each `Hello`. */
   readonly resume?: (() => Positions) | undefined;
+  /** The agent has just said `Ready`, which is why it is greeted. */
+  readonly announced?: boolean | undefined;
   /** Numbers the Hellos of a connection, over all its greetings; its own count unless given. */
   readonly nextAttempt?: (() => number) | undefined;
   /** @param theirs where the agent is, if it knew the connection. */
@@ -52,7 +54,7 @@ export class HostGreeting {
   #state: 'greeting' | 'done' = 'greeting';
   #fillersSent = 0;
   /** The agent has just opened the line: no half of a frame can be waiting there. */
-  #announced = false;
+  #announced: boolean;
   #hellosSent = 0;
   /** The number of the last Hello. */
   #attempt = 0;
@@ -62,6 +64,7 @@ export class HostGreeting {
   constructor(port: Port, options: HostGreetingOptions) {
     this.#port = port;
     this.#options = options;
+    this.#announced = options.announced ?? false;
     this.#startedAt = options.clock.now();
     this.#intervalMs = options.limits.helloIntervalMs;
     this.#sayHello();
