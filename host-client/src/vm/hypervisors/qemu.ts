@@ -104,7 +104,10 @@ export class Qemu implements Hypervisor {
     await this.#watchMigration(async () => {
       await this.#monitor.execute('migrate-incoming', { uri: `unix:${migrationSocket}` });
       const socket: Socket = connect(join(this.#directory, migrationSocket));
-      await pipeline(createReadStream(join(directory, memoryFile)), socket);
+      await pipeline(createReadStream(join(directory, memoryFile)), socket).catch((error: unknown) => {
+        // QEMU hangs up when it has read what it needs, which may be before we do; whether that was all, its event says.
+        if (!hungUp.has(String((error as NodeJS.ErrnoException).code))) throw error;
+      });
     });
   }
 
@@ -153,6 +156,8 @@ export class Qemu implements Hypervisor {
     this.#qmp?.execute('quit').catch(() => undefined);
   }
 }
+
+const hungUp = new Set(['ERR_STREAM_PREMATURE_CLOSE', 'EPIPE', 'ECONNRESET']);
 
 /** By QEMU's ShutdownCause (qapi/run-state.json). */
 const guestEnds: Readonly<Record<string, GuestEnd>> = {
