@@ -109,7 +109,7 @@ HAWSER_API int32_t hawser_set_window_size(int32_t fd, uint32_t columns, uint32_t
 
 /* ---- epoll ----------------------------------------------------------------------------------- */
 
-HAWSER_API int32_t hawser_epoll_create(void) { return result_of(epoll_create1(EPOLL_CLOEXEC)); }
+int32_t hawser_epoll_create(void) { return result_of(epoll_create1(EPOLL_CLOEXEC)); }
 
 /* `operation` is EPOLL_CTL_*; an event comes back as (fd, generation, events). */
 HAWSER_API int32_t hawser_epoll_control(int32_t epoll, int32_t operation, int32_t fd, uint32_t events, uint32_t generation) {
@@ -121,7 +121,7 @@ HAWSER_API int32_t hawser_epoll_control(int32_t epoll, int32_t operation, int32_
 }
 
 /* What is ready now, without waiting: `out` gets three words for each of at most 64 events. */
-HAWSER_API int32_t hawser_epoll_wait(int32_t epoll, uint32_t *out) {
+int32_t hawser_epoll_wait(int32_t epoll, uint32_t *out) {
   struct epoll_event events[64];
   int count;
   do count = epoll_wait(epoll, events, 64, 0);

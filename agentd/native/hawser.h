@@ -20,4 +20,39 @@
 /* The result of a libc call in the form of this library. */
 static inline int32_t result_of(long value) { return value < 0 ? -errno : (int32_t)value; }
 
+/* Those that node_api.c hands on; the contract of each is at its definition. */
+
+/* descriptor.c */
+int64_t hawser_read(int32_t fd, uint8_t *buffer, int64_t offset, int64_t length);
+int64_t hawser_write2(int32_t fd, uint8_t *head, int64_t head_offset, int64_t head_length, uint8_t *body, int64_t body_offset, int64_t body_length);
+int32_t hawser_available(int32_t fd);
+int32_t hawser_close(int32_t fd);
+int32_t hawser_open(const uint8_t *path, int32_t flags, uint32_t mode);
+int32_t hawser_set_nonblock(int32_t fd);
+int32_t hawser_set_cloexec(int32_t fd);
+int32_t hawser_duplicate(int32_t fd);
+int32_t hawser_pipe_capacity(int32_t fd, int32_t bytes);
+int32_t hawser_foreground_group(int32_t fd);
+int32_t hawser_terminal_eof(int32_t fd);
+int32_t hawser_window_size(int32_t fd, uint16_t *out);
+int32_t hawser_set_window_size(int32_t fd, uint32_t columns, uint32_t rows, uint32_t xpixel, uint32_t ypixel);
+int32_t hawser_epoll_create(void);
+int32_t hawser_epoll_control(int32_t epoll, int32_t operation, int32_t fd, uint32_t events, uint32_t generation);
+int32_t hawser_epoll_wait(int32_t epoll, uint32_t *out);
+
+/* launcher.c */
+int32_t hawser_launch(const uint8_t *request, uint32_t request_bytes, int32_t *out);
+int32_t hawser_launch_release(int32_t handle);
+
+/* process.c */
+int32_t hawser_wait_pidfd(int32_t pidfd, double *out);
+int32_t hawser_signal_pidfd(int32_t pidfd, int32_t signal);
+int32_t hawser_kill(int32_t pid, int32_t signal);
+int32_t hawser_prlimit(int32_t pid, int32_t resource, const uint64_t *new_pair, uint64_t *old_pair);
+int64_t hawser_random(uint8_t *buffer, int64_t bytes);
+
+/* socket.c */
+int32_t hawser_listen_unix(const uint8_t *path, uint32_t mode);
+int32_t hawser_accept(int32_t listener, int64_t *peer);
+
 #endif

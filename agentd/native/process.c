@@ -21,12 +21,15 @@ static long wait_raw(int type, int id, siginfo_t *info, int options, struct rusa
   return result;
 }
 
+static double microseconds(struct timeval time) { return (double)time.tv_sec * 1e6 + (double)time.tv_usec; }
+
 /*
  * Reaps the child behind a pidfd, without waiting. 1 when it was reaped, 0 when it still runs.
  * `out`: si_code (CLD_*), status or signal, user and system time in us, maxrss KiB, minor faults,
- * major faults, voluntary and involuntary context switches, blocks in, blocks out.
+ * major faults, voluntary and involuntary context switches, blocks in, blocks out. Doubles, since
+ * JavaScript's numbers are.
  */
-HAWSER_API int32_t hawser_wait_pidfd(int32_t pidfd, int64_t *out) {
+HAWSER_API int32_t hawser_wait_pidfd(int32_t pidfd, double *out) {
   siginfo_t info;
   struct rusage usage;
   long result = wait_raw(WAIT_FOR_PIDFD, pidfd, &info, WEXITED | WNOHANG, &usage);
@@ -34,15 +37,15 @@ HAWSER_API int32_t hawser_wait_pidfd(int32_t pidfd, int64_t *out) {
   if (info.si_pid == 0) return 0;
   out[0] = info.si_code;
   out[1] = info.si_status;
-  out[2] = usage.ru_utime.tv_sec * 1000000 + usage.ru_utime.tv_usec;
-  out[3] = usage.ru_stime.tv_sec * 1000000 + usage.ru_stime.tv_usec;
-  out[4] = usage.ru_maxrss;
-  out[5] = usage.ru_minflt;
-  out[6] = usage.ru_majflt;
-  out[7] = usage.ru_nvcsw;
-  out[8] = usage.ru_nivcsw;
-  out[9] = usage.ru_inblock;
-  out[10] = usage.ru_oublock;
+  out[2] = microseconds(usage.ru_utime);
+  out[3] = microseconds(usage.ru_stime);
+  out[4] = (double)usage.ru_maxrss;
+  out[5] = (double)usage.ru_minflt;
+  out[6] = (double)usage.ru_majflt;
+  out[7] = (double)usage.ru_nvcsw;
+  out[8] = (double)usage.ru_nivcsw;
+  out[9] = (double)usage.ru_inblock;
+  out[10] = (double)usage.ru_oublock;
   return 1;
 }
 

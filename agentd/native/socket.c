@@ -1,7 +1,6 @@
-/* Sockets that Node does not make: vsock, Unix ones with a mode, and the poller's decoy. */
+/* Sockets that Node does not make: vsock, and Unix ones with a mode. */
 #include "hawser.h"
 
-#include <netinet/in.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -30,11 +29,6 @@ struct vsock_address {
 static int32_t closing(int fd, int error) {
   close(fd);
   return -error;
-}
-
-/* A datagram socket, non-blocking, AF_INET or where that is missing AF_INET6; never bound. */
-HAWSER_API int32_t hawser_udp_socket(int32_t ipv6) {
-  return result_of(socket(ipv6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
 
 /* Both ends non-blocking and close-on-exec. */

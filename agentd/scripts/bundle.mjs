@@ -47,6 +47,8 @@ await build({
   conditions: ['@hawser/source'],
   // Native or rarely needed: found in node_modules when they are first used, if they are.
   external: ['koffi', 'node-pty', 'serialport', 'pino'],
+  // `import()` becomes `require`: without it, Node never starts its ESM loader, which a guest feels.
+  supported: { 'dynamic-import': false },
   keepNames: true,
   sourcemap: 'linked',
   sourcesContent: false,

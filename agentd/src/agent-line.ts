@@ -25,6 +25,7 @@ export interface AgentLineOptions {
   readonly token: string | undefined;
   readonly log: Log;
   readonly hosts: Hosts;
+  heardTime(wallClockUs: number): void;
   closed(line: AgentLine): void;
 }
 
@@ -55,6 +56,7 @@ export class AgentLine {
       codec: options.codec,
       clock: options.clock,
       token: options.token,
+      heardTime: (wallClockUs) => options.heardTime(wallClockUs),
       find: (connectionKey) => hosts.find(connectionKey),
       welcomed: (lane, agreement, hello) =>
         hosts.welcome(this, this.#port, lane, agreement, hello.hostVersion),

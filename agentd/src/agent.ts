@@ -6,6 +6,9 @@ import { AgentLine } from './agent-line.js';
 import type { Config } from './config.js';
 import { systemCallError } from './ffi/errno.js';
 import * as native from './ffi/native.js';
+import { addEntropy, setClock } from './ffi/restore.js';
+import type { Clocks } from './guest/wall-clock.js';
+import { WallClock } from './guest/wall-clock.js';
 import { Hosts } from './hosts.js';
 import type { Log } from './log.js';
 import { Launcher } from './processes/launcher.js';
@@ -20,7 +23,7 @@ import { openTransport } from './transports/transport.js';
 import { agentVersion } from './version.js';
 
 /** What this build can do beyond running commands, as `Welcome` lists it. */
-const features = ['exec', 'terminal', 'rlimits', 'info', 'resume', 'attach'] as const;
+const features = ['exec', 'terminal', 'rlimits', 'info', 'resume', 'attach', 'entropy'] as const;
 
 /** How long the exits of a shutdown may take to leave, for a host that does not read. */
 const flushMsMax = 2_000;
@@ -50,6 +53,8 @@ export class Agent {
   readonly #launcher: Launcher;
   readonly #sessions: Sessions;
   readonly #hosts: Hosts;
+  readonly #wallClock: WallClock;
+  #cancelLook: (() => void) | undefined;
   readonly #reaper: OrphanReaper;
   readonly #transports: Transport[] = [];
   readonly #lines = new Set<AgentLine>();
@@ -96,6 +101,14 @@ export class Agent {
       log,
       request: (connection, channel, message) => this.#request(connection, channel, message),
     });
+    this.#wallClock = new WallClock({
+      clocks: systemClocks,
+      thresholdMs: config.clockThresholdMs,
+      maySet: config.setClock ?? process.pid === 1,
+      jumped: (byMs) => this.#timeJumped(byMs),
+      corrected: (byMs) => log.info({ byMs }, 'the clock was set to the host’s'),
+      refused: (error) => log.warn({ reason: String(error) }, 'the clock is wrong and cannot be set'),
+    });
     this.#reaper = new OrphanReaper((pid) => this.#sessions.isLeader(pid));
   }
 
@@ -107,6 +120,7 @@ export class Agent {
    */
   async start(onUseless: () => void): Promise<void> {
     if (this.#config.reapOrphans ?? process.pid === 1) this.#reaper.start();
+    this.#lookAtTheTime();
     try {
       for (const spec of this.#config.listen) await this.#listen(spec, onUseless);
     } catch (error) {
@@ -178,6 +192,7 @@ export class Agent {
   close(): void {
     this.#stopReopening();
     this.#reaper.stop();
+    this.#cancelLook?.();
     for (const transport of this.#transports) transport.close();
     this.#poller.close();
   }
@@ -188,11 +203,14 @@ export class Agent {
   }
 
   #lineOptions(onUseless: () => void): ConstructorParameters<typeof AgentLine>[1] {
+    const wallClock = this.#wallClock;
     return {
       identity: {
         agentVersion,
         bootId: this.#bootId,
-        bootEpoch: 0,
+        get bootEpoch() {
+          return wallClock.epoch;
+        },
         features: this.#power === undefined ? features : [...features, 'shutdown'],
         sessionsMax: this.#config.sessionsMax,
       },
@@ -202,12 +220,26 @@ export class Agent {
       token: this.#config.token,
       log: this.#log,
       hosts: this.#hosts,
+      heardTime: (wallClockUs) => this.#wallClock.heard(wallClockUs),
       closed: (line) => {
         this.#lines.delete(line);
         if (this.#lines.size === 0) this.#onIdle?.();
         if (line.kind === 'stdio' && this.#config.listen.length === 1) onUseless();
       },
     };
+  }
+
+  #lookAtTheTime(): void {
+    this.#cancelLook = systemClock.after(this.#limits.heartbeatIntervalMs, () => {
+      this.#wallClock.look();
+      this.#lookAtTheTime();
+    });
+  }
+
+  /** The VM was restored, or stopped for long: lines that look open may lead nowhere. Their hosts are asked for a sign. */
+  #timeJumped(byMs: number): void {
+    this.#log.warn({ byMs, bootEpoch: this.#wallClock.epoch }, 'time jumped');
+    this.#hosts.askAll();
   }
 
   #opened(line: AgentLine): void {
@@ -228,6 +260,13 @@ export class Agent {
         if (channel !== 0) this.#sessions.attach(connection, channel, message);
         else refuse('invalid_argument', 'channel 0 is the connection itself, no session');
         return;
+      case 'AddEntropy': {
+        const { bytes } = message.body;
+        const result = addEntropy(bytes, bytes.length);
+        if (result < 0) refuse('system_call_failed', systemCallError('ioctl', result, '/dev/random').message);
+        else connection.send(channel, 'Done', { re: message.number });
+        return;
+      }
       case 'Info':
         connection.send(channel, 'InfoReply', { re: message.number, ...this.#info() });
         return;
@@ -281,6 +320,15 @@ export class Agent {
     };
   }
 }
+
+const systemClocks: Clocks = {
+  realtimeUs: () => Date.now() * 1000,
+  monotonicUs: () => Number(process.hrtime.bigint() / 1000n),
+  setRealtime: (us) => {
+    const result = setClock(us);
+    if (result < 0) throw systemCallError('clock_settime', result, 'CLOCK_REALTIME');
+  },
+};
 
 function asHawserError(error: unknown): HawserError {
   return error instanceof HawserError ? error : new HawserError('internal', String(error), { cause: error });

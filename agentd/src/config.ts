@@ -20,6 +20,10 @@ const schema = v.strictObject({
   heartbeatTimeoutMs: v.optional(positive, defaultLimits.heartbeatTimeoutMs),
   /** How long a connection without a line is kept for its host, ms. */
   resumeGraceMs: v.optional(positive, defaultLimits.resumeGraceMs),
+  /** Sets the guest's clock to the host's when it is off. Default: when this is PID 1. */
+  setClock: v.optional(v.boolean()),
+  /** By how much the guest's clock may be off, ms. */
+  clockThresholdMs: v.optional(positive, 1_000),
   /** Takes vsock peers of CID 1 too: for tests inside one machine. */
   vsockAllowLoopback: v.optional(v.boolean(), false),
   /** Waits for orphans that the kernel hands over. Default: when this is PID 1. */
@@ -43,6 +47,7 @@ const keyOf = new Map((Object.keys(schema.entries) as Key[]).map((key) => [flagO
 const booleans: ReadonlySet<Key> = new Set<Key>([
   'vsockAllowLoopback',
   'reapOrphans',
+  'setClock',
   'init',
   'powerOffReboots',
 ]);

@@ -91,16 +91,22 @@ export class Hosts {
       this.#options.log.info({ line: line.name, lane: connection.lane }, 'a host is back');
   }
 
+  /** Asks every host on a line to greet again: it may not be there any more, nor what was on its way. */
+  askAll(): void {
+    for (const { connection, line } of this.#byKey.values())
+      if (connection.port !== undefined) line.ask(connection.lane);
+  }
+
   /** Says goodbye to the hosts on `line`. */
   closeOn(line: AgentLine, reason: HawserError): void {
-    for (const host of [...this.#byKey.values()]) {
+    for (const host of this.#byKey.values()) {
       if (host.line === line && host.connection.port !== undefined) host.connection.close(reason);
     }
   }
 
   /** Ends the connections that have no line. */
   endAway(reason: HawserError): void {
-    for (const host of [...this.#suspended]) host.connection.end(reason);
+    for (const host of this.#suspended) host.connection.end(reason);
   }
 
   #suspend(host: Host, reason: HawserError): void {

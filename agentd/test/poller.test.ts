@@ -30,8 +30,7 @@ function openDescriptors(): number {
   return readdirSync('/proc/self/fd').length;
 }
 
-// If this fails with a new Node, libuv no longer polls a descriptor that was put in place of an
-// adopted UDP socket, or dgram no longer survives ENOTSOCK: see the comment on Poller.
+// If this fails with a new Node, libuv's uv_poll_t is not what native/node_api_subset.h says.
 t.test('a descriptor that becomes readable calls back', async (t) => {
   const poller = Poller.open();
   const [here, there] = pair();

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { ConnectionNotice, Limits, Line, Message, Payload, PortCounters } from '@hawser/protocol';
 import { defaultLimits, HawserError, MessageCodec } from '@hawser/protocol';
 import { execRequest } from './exec-request.js';
@@ -5,7 +6,7 @@ import type { LinkState } from './link.js';
 import { Link } from './link.js';
 import type { AttachOptions, ConnectOptions, ExecOptions, ShutdownOptions, SpawnOptions } from './options.js';
 import type { CommandOpening } from './sessions/command.js';
-import { Command } from './sessions/command.js';
+import { Command, failureOf } from './sessions/command.js';
 import type { ExecResult } from './sessions/exec.js';
 import { aborted, Execution } from './sessions/exec.js';
 import { InputStream } from './sessions/input-stream.js';
@@ -34,10 +35,7 @@ export class Agent implements AsyncDisposable {
   readonly #limits: Limits;
   readonly #questions = new Map<
     number,
-    {
-      resolve: (answer: Message & { name: 'InfoReply' | 'Done' }) => void;
-      reject: (error: HawserError) => void;
-    }
+    { resolve: (reply: Message) => void; reject: (error: HawserError) => void }
   >();
   #channel = 0;
 
@@ -209,10 +207,10 @@ export class Agent implements AsyncDisposable {
 
   /** What the agent says of itself now: sessions, memory, what its lines carried. */
   async info(): Promise<AgentInfo> {
-    const answer = await this.#answerTo(this.#link.connection.send(0, 'Info', {}));
-    if (answer.name !== 'InfoReply')
-      throw new HawserError('protocol_violation', `Info was answered with ${answer.name}`);
-    const { re: _, ...info } = answer.body;
+    const reply = await this.#ask('Info', {});
+    if (reply.name !== 'InfoReply')
+      throw new HawserError('message_invalid', `the agent answered Info with ${reply.name}`);
+    const { re: _re, ...info } = reply.body;
     return info;
   }
 
@@ -225,7 +223,18 @@ export class Agent implements AsyncDisposable {
    */
   async shutdown(options: ShutdownOptions = {}): Promise<void> {
     const request = { mode: options.mode ?? 'poweroff', graceMs: options.graceMs };
-    await this.#answerTo(this.#link.connection.send(0, 'Shutdown', request));
+    await this.#ask('Shutdown', request);
+  }
+
+  /**
+   * Credits the guest's kernel with entropy (random(4)), for one that was restored from a snapshot and has the
+   * same as every other copy of it.
+   *
+   * @param bytes random, and used nowhere else; 64 of this machine's unless given, at most 4096.
+   * @throws HawserError `system_call_failed` where the agent may not.
+   */
+  async addEntropy(bytes: Uint8Array = randomBytes(64)): Promise<void> {
+    await this.#ask('AddEntropy', { bytes });
   }
 
   /** Says goodbye and closes the line. The sessions end. */
@@ -274,18 +283,20 @@ export class Agent implements AsyncDisposable {
     }
   }
 
-  #answerTo(number: number): Promise<Message & { name: 'InfoReply' | 'Done' }> {
+  /** Asks the agent itself, and not a session. */
+  #ask<N extends 'Info' | 'AddEntropy' | 'Shutdown'>(name: N, body: Payload<N>): Promise<Message> {
+    const number = this.#link.connection.send(0, name, body);
     return new Promise((resolve, reject) => this.#questions.set(number, { resolve, reject }));
   }
 
   #message(message: Message): void {
-    if (message.name !== 'InfoReply' && message.name !== 'Done' && message.name !== 'Failure') return;
-    const { re } = message.body;
+    const { body } = message;
+    const re = 're' in body ? body.re : undefined;
     const question = re === undefined ? undefined : this.#questions.get(re);
     if (re === undefined || question === undefined) return;
     this.#questions.delete(re);
-    if (message.name !== 'Failure') question.resolve(message);
-    else question.reject(new HawserError('unsupported', message.body.message));
+    if (message.name === 'Failure') question.reject(failureOf(message.body));
+    else question.resolve(message);
   }
 
   #ended(error: HawserError): void {

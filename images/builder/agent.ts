@@ -1,9 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 import type { FileTree } from './file-tree.js';
+import { bytesOf } from './file-tree.js';
 
 export type Libc = 'glibc' | 'musl';
 
@@ -13,6 +14,7 @@ export const agentProgram = `${agentFolder}/agentd.cjs`;
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const modules = join(root, 'node_modules');
+const here = fileURLToPath(new URL('.', import.meta.url));
 
 export interface AgentPayload {
   readonly libc: Libc;
@@ -32,11 +34,42 @@ export function addAgent(tree: FileTree, { libc, work }: AgentPayload): string[]
   if (!existsSync(bundle)) throw new Error(`${bundle} does not exist: npm run build makes it`);
   // Its source map stays behind.
   const code = readFileSync(bundle, 'utf8').replace(/\n\/\/# sourceMappingURL=.*\n*$/, '\n');
-  tree.text(agentProgram, code);
+  tree.text(`${agentFolder}/agentd.js`, code);
+  tree.copy(agentProgram, join(here, 'starter.cjs'));
   const native = [addLibrary(tree, libc, work), addKoffi(tree, libc), addSerialport(tree, libc)];
   addBundled(tree, 'pino', 'index.js', ["module.exports = require('pino');"]);
   if (libc === 'glibc') native.push(addNodePty(tree));
   return native;
+}
+
+/**
+ * Adds V8's code cache of the agent, made by the Node that will run it. Where that does not run on
+ * this machine there is none.
+ */
+export function addCodeCache(tree: FileTree, node: string, flags: readonly string[], work: string): void {
+  const folder = join(work, 'agent');
+  const cache = join(work, 'agentd.cache');
+  for (const [path, entry] of tree.entries()) {
+    if (!path.startsWith(`${agentFolder}/`) || entry.kind !== 'file') continue;
+    const target = join(folder, path.slice(agentFolder.length));
+    mkdirSync(join(target, '..'), { recursive: true });
+    writeFileSync(target, bytesOf(entry.content));
+  }
+  // A seed of its own: the hashes of names are in the cache, and V8 does not compare this flag.
+  const words = [
+    ...flags,
+    '--random-seed=1',
+    join(here, 'code-cache.cjs'),
+    folder,
+    cache,
+    join(work, 'socket'),
+  ];
+  try {
+    execFileSync(node, words, { stdio: ['ignore', 'ignore', 'pipe'], timeout: 60_000 });
+  } catch {
+    return;
+  }
+  tree.add(`${agentFolder}/agentd.cache`, { kind: 'file', mode: 0o644, content: readFileSync(cache) });
 }
 
 /** The agent's C library; for musl it is compiled with musl-gcc. */
@@ -64,18 +97,17 @@ function addKoffi(tree: FileTree, libc: Libc): string {
   return join(modules, name, binary);
 }
 
-/** One file of its JavaScript, and the binding of this libc where node-gyp-build looks for it. */
+/** One file of its JavaScript, and the binding of this libc. */
 function addSerialport(tree: FileTree, libc: Libc): string {
-  // Of the package only the binding is used, which is loaded in a tenth of the time by itself.
-  addBundled(tree, 'serialport', 'dist/index.js', [
+  // Of the package only the binding is used; the rest takes its time to load.
+  addBundled(tree, 'serialport', 'index.js', [
     "import { LinuxBinding } from '@serialport/bindings-cpp';",
     'export const SerialPort = { binding: LinuxBinding };',
   ]);
-  const folder = `prebuilds/linux-${process.arch}`;
   const variant = process.arch === 'arm64' ? `armv8.${libc}` : libc;
-  const file = `${folder}/@serialport+bindings-cpp.${variant}.node`;
+  const file = `prebuilds/linux-${process.arch}/@serialport+bindings-cpp.${variant}.node`;
   const binding = join(modules, '@serialport/bindings-cpp', file);
-  tree.copy(`${agentFolder}/node_modules/serialport/${file}`, binding);
+  tree.copy(`${agentFolder}/node_modules/serialport/binding.node`, binding);
   return binding;
 }
 
@@ -101,6 +133,9 @@ function addBundled(tree: FileTree, name: string, main: string, source: readonly
     platform: 'node',
     target: 'node20',
     logLevel: 'error',
+    // It searches the folders for what is known here, and takes any libc for glibc that is not Alpine's.
+    alias: { 'node-gyp-build': join(here, 'own-binding.cjs') },
+    external: ['./binding.node'],
     minifySyntax: true,
     minifyWhitespace: true,
   });

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { addAgent, agentProgram, removeWork } from './agent.js';
+import { addAgent, addCodeCache, agentProgram, removeWork } from './agent.js';
 import { writeCpio } from './cpio.js';
 import type { DiskType } from './disk.js';
 import { writeDisk } from './disk.js';
@@ -22,6 +22,7 @@ import type { Kernel } from './kernel.js';
 import { cacheFolder, debianKernel } from './kernel.js';
 import { modulesInOrder } from './modules.js';
 import { addUserland } from './userland.js';
+import { extractVmlinux } from './vmlinux.js';
 
 const here = fileURLToPath(new URL('..', import.meta.url));
 
@@ -41,6 +42,8 @@ export interface ImageOptions {
   readonly config?: Readonly<Record<string, unknown>> | undefined;
   /** Root disks to make beside the initramfs. Default: none. */
   readonly disks?: readonly DiskType[] | undefined;
+  /** Puts `vmlinux`, the ELF kernel that Firecracker and Cloud Hypervisor take, beside `vmlinuz`. */
+  readonly vmlinux?: boolean | undefined;
   /** Room to write on an ext4 disk, bytes. Default: 64 MiB. */
   readonly diskSpareBytes?: number | undefined;
   /** Further files of the guest: by their path there, the file or folder of this machine. */
@@ -95,9 +98,15 @@ export function buildImage(options: ImageOptions): ImageManifest {
     const system = new FileTree();
     const nodeVersion = addSystem(system, options, work);
     for (const [path, from] of Object.entries(options.add ?? {})) addFrom(system, path, from);
-    const modules = addModules(system, kernel, lineModules, log);
+    const command = ['/usr/bin/node', ...nodeFlags(), agentProgram, '--config', '/etc/hawser/agentd.json'];
+    system.text('/etc/hawser/init', initList(addModules(system, kernel, lineModules, log), command));
     const names = ['vmlinuz', 'initramfs.cpio'];
     replace(join(options.out, 'vmlinuz'), (path) => copyFileSync(kernel.image, path));
+    if (options.vmlinux === true) {
+      const kernelImage = extractVmlinux(readFileSync(kernel.image));
+      replace(join(options.out, 'vmlinux'), (path) => writeFileSync(path, kernelImage));
+      names.push('vmlinux');
+    }
     const disks: ImageManifest['disks'] = {};
     for (const type of options.disks ?? []) {
       const folder = join(work, type);
@@ -105,13 +114,12 @@ export function buildImage(options: ImageOptions): ImageManifest {
       const [disk, initramfs] = [`root.${type}`, `initramfs-${type}.cpio`];
       const spareBytes = options.diskSpareBytes ?? 64 * 2 ** 20;
       replace(join(options.out, disk), (path) => writeDisk(system, type, path, folder, spareBytes));
-      const small = diskInitramfs(init, kernel, type, modules, log);
+      const small = diskInitramfs(init, kernel, type, log);
       replace(join(options.out, initramfs), (path) => writeCpio(small, path));
       disks[type] = { disk, initramfs };
       names.push(disk, initramfs);
     }
     system.copy('/init', init);
-    system.text('/etc/hawser/init', initList(modules));
     replace(join(options.out, 'initramfs.cpio'), (path) => writeCpio(system, path));
     const manifest: ImageManifest = {
       format: 1,
@@ -138,7 +146,10 @@ function addFrom(tree: FileTree, path: string, from: string): void {
   }
 }
 
-function chosenKernel(options: ImageOptions, log: (text: string) => void): Kernel {
+export function chosenKernel(
+  options: Pick<ImageOptions, 'kernel' | 'modules' | 'cache'>,
+  log: (text: string) => void,
+): Kernel {
   if (options.kernel === undefined) return debianKernel(options.cache ?? cacheFolder(), log);
   const release = options.modules === undefined ? 'unknown' : basename(options.modules);
   return { image: options.kernel, modules: options.modules, release };
@@ -154,13 +165,14 @@ function addSystem(tree: FileTree, options: ImageOptions, work: string): string 
   copyFileSync(node, stripped);
   strip(stripped);
   tree.copy('/usr/bin/node', stripped);
+  addCodeCache(tree, node, nodeFlags(), work);
   for (const [path, file] of sharedLibraries([node, ...native])) tree.copy(path, file);
   tree.text('/etc/hawser/agentd.json', `${JSON.stringify(options.config ?? defaultConfig)}\n`);
   return version;
 }
 
 /** Debug symbols are of no use in a guest, and take a tenth of Node. Without binutils they stay. */
-function strip(path: string): void {
+export function strip(path: string): void {
   try {
     execFileSync('strip', [path], { stdio: 'ignore' });
   } catch {
@@ -168,7 +180,7 @@ function strip(path: string): void {
   }
 }
 
-function compileInit(work: string): string {
+export function compileInit(work: string): string {
   const program = join(work, 'init');
   const flags = [
     '-static',
@@ -190,48 +202,44 @@ function compileInit(work: string): string {
 }
 
 /** @returns where the modules are in the guest, in the order in which they are inserted */
-function addModules(
+export function addModules(
   tree: FileTree,
   kernel: Kernel,
   wanted: readonly string[],
   log: (text: string) => void,
+  folder = '/lib/modules',
 ): string[] {
   const { modules, release } = kernel;
   if (modules === undefined) return [];
   const files = modulesInOrder(modules, wanted, (name) => log(`the kernel has no ${name}`));
   return files.map((file) => {
-    const path = `/lib/modules/${release}/${file}`;
+    const path = `${folder}/${release}/${file}`;
     tree.copy(path, join(modules, file));
     return path;
   });
 }
 
-/** Finds the disk and goes on from there; what the disk does not need is inserted from it. */
-function diskInitramfs(
-  init: string,
-  kernel: Kernel,
-  type: DiskType,
-  modules: readonly string[],
-  log: (text: string) => void,
-): FileTree {
+/** Finds the disk, and goes on with the disk's own list. */
+function diskInitramfs(init: string, kernel: Kernel, type: DiskType, log: (text: string) => void): FileTree {
   const tree = new FileTree();
   for (const folder of ['/dev', '/proc', '/sys', '/newroot']) tree.directory(folder);
   tree.device('/dev/console', 0o600, 5, 1);
   tree.copy('/init', init);
   const first = addModules(tree, kernel, [...diskModules, type], log);
-  const rest = modules.filter((path) => !first.includes(path));
-  tree.text('/etc/hawser/init', initList(first, `root /dev/vda ${type} ro`, rest));
+  const items = [...first.map((path) => `module ${path}`), `root /dev/vda ${type} ro`];
+  tree.text('/etc/hawser/init', `${items.join('\n')}\n`);
   return tree;
 }
 
+/** How the memory of Node is kept small (docs/performance.md). */
+export function nodeFlags(): string[] {
+  return JSON.parse(readFileSync(join(here, '../agentd/node-flags.json'), 'utf8')) as string[];
+}
+
 /** What /init does, item by item (`images/init/init.c`). */
-function initList(modules: readonly string[], root?: string, after: readonly string[] = []): string {
-  const flags = JSON.parse(readFileSync(join(here, '../agentd/node-flags.json'), 'utf8')) as string[];
-  const command = ['/usr/bin/node', ...flags, agentProgram, '--config', '/etc/hawser/agentd.json'];
+export function initList(modules: readonly string[], command: readonly string[]): string {
   const items = [
     ...modules.map((path) => `module ${path}`),
-    ...(root === undefined ? [] : [root]),
-    ...after.map((path) => `module ${path}`),
     'env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
     'env HOME=/root',
     ...command.map((word) => `exec ${word}`),

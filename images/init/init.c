@@ -6,8 +6,8 @@
  * which order is in /etc/hawser/init, one item a line, made by the image builder:
  *
  *   module PATH                 insert it (finit_module(2)); a failure is logged and nothing more
- *   root DEVICE TYPE ro|rw      wait for the disk, mount it, and go on from it; `rw` on the kernel's
- *                               command line makes it writable all the same
+ *   root DEVICE TYPE ro|rw      wait for the disk, mount it, and go on with the list that is on it;
+ *                               `rw` on the kernel's command line makes it writable all the same
  *   env NAME=VALUE              for the program
  *   exec WORD                   a word of the program's command line; the first is its path
  *
@@ -29,6 +29,7 @@
 
 #define LIST "/etc/hawser/init"
 #define NEW_ROOT "/newroot"
+#define LIST_BYTES (64 * 1024)
 #define WORDS_MAX 64
 #define DEVICE_WAIT_MS 10000
 
@@ -75,7 +76,35 @@ static void open_console(void) {
   while (fd >= 0 && fd < 2) fd = dup(fd);
 }
 
+/* Into the given memory, as a text. @returns 0 where it cannot be read. */
+static int read_file(const char *path, char *text, size_t bytes) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  ssize_t length = 0, count;
+  while ((count = read(fd, text + length, bytes - 1 - (size_t)length)) > 0) length += count;
+  close(fd);
+  text[length] = 0;
+  return 1;
+}
+
+/* What the kernel's command line says for a module, `virtio_mmio.device=...`: modprobe's work, elsewhere. */
+static void parameters_for(const char *path, char *parameters, size_t bytes) {
+  char text[4096], *rest = text, *word;
+  const char *name = strrchr(path, '/') == NULL ? path : strrchr(path, '/') + 1;
+  size_t length = strcspn(name, "."), used = 0;
+  parameters[0] = 0;
+  if (!read_file("/proc/cmdline", text, sizeof text)) return;
+  while ((word = strsep(&rest, " \n")) != NULL) {
+    size_t i = 0;
+    while (i < length && (word[i] == name[i] || (strchr("-_", word[i]) && word[i] && strchr("-_", name[i])))) i++;
+    if (i < length || word[length] != '.') continue;
+    int written = snprintf(parameters + used, bytes - used, "%s%s", used > 0 ? " " : "", word + length + 1);
+    if (written > 0 && used + (size_t)written < bytes) used += (size_t)written;
+  }
+}
+
 static void insert_module(const char *path) {
+  char parameters[1024];
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
     say(3, "module %s: %s", path, strerror(errno));
@@ -83,7 +112,8 @@ static void insert_module(const char *path) {
   }
   size_t length = strlen(path);
   int plain = length > 3 && strcmp(path + length - 3, ".ko") == 0;
-  if (syscall(SYS_finit_module, fd, "", plain ? 0 : MODULE_INIT_COMPRESSED_FILE) < 0 && errno != EEXIST)
+  parameters_for(path, parameters, sizeof parameters);
+  if (syscall(SYS_finit_module, fd, parameters, plain ? 0 : MODULE_INIT_COMPRESSED_FILE) < 0 && errno != EEXIST)
     say(3, "module %s: %s", path, strerror(errno));
   close(fd);
 }
@@ -95,17 +125,6 @@ static void await_device(const char *device) {
     if (waited >= DEVICE_WAIT_MS) fail("root disk", device);
     sleep_ms(10);
   }
-}
-
-/* Into the given memory, as a text. @returns 0 where it cannot be read. */
-static int read_file(const char *path, char *text, size_t bytes) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
-  ssize_t length = 0, count;
-  while ((count = read(fd, text + length, bytes - 1 - (size_t)length)) > 0) length += count;
-  close(fd);
-  text[length] = 0;
-  return 1;
 }
 
 static int kernel_says_rw(void) {
@@ -140,27 +159,36 @@ static void switch_root(char *arguments) {
     fail("switch to the root disk", device);
 }
 
+static char *words[WORDS_MAX + 1];
+static int word_count;
+
+static void do_list(void) {
+  char *text = malloc(LIST_BYTES), *list = text;
+  if (text == NULL || !read_file(LIST, text, LIST_BYTES)) fail("open", LIST);
+  for (char *line; (line = strsep(&list, "\n")) != NULL;) {
+    char *verb = strsep(&line, " ");
+    if (line == NULL) continue;
+    if (strcmp(verb, "module") == 0) insert_module(line);
+    else if (strcmp(verb, "env") == 0) putenv(line);
+    else if (strcmp(verb, "exec") == 0 && word_count < WORDS_MAX) words[word_count++] = line;
+    else if (strcmp(verb, "root") == 0) {
+      switch_root(line);
+      do_list();
+      return;
+    }
+  }
+}
+
 int main(int argc, char **argv) {
-  static char *words[WORDS_MAX + 1], text[64 * 1024];
-  int count = 0;
   mount_early("devtmpfs", "/dev");
   mount_early("proc", "/proc");
   mount_early("sysfs", "/sys");
   if (fcntl(0, F_GETFD) < 0) open_console();
   say(6, "started");
-  char *list = text;
-  if (!read_file(LIST, text, sizeof text)) fail("open", LIST);
-  for (char *line; (line = strsep(&list, "\n")) != NULL;) {
-    char *verb = strsep(&line, " ");
-    if (line == NULL) continue;
-    if (strcmp(verb, "module") == 0) insert_module(line);
-    else if (strcmp(verb, "root") == 0) switch_root(line);
-    else if (strcmp(verb, "env") == 0) putenv(line);
-    else if (strcmp(verb, "exec") == 0 && count < WORDS_MAX) words[count++] = line;
-  }
-  for (int i = 1; i < argc && count < WORDS_MAX; i++) words[count++] = argv[i];
-  say(6, "modules are in; starting %s", count > 0 ? words[0] : "nothing");
-  if (count == 0) {
+  do_list();
+  for (int i = 1; i < argc && word_count < WORDS_MAX; i++) words[word_count++] = argv[i];
+  say(6, "modules are in; starting %s", word_count > 0 ? words[0] : "nothing");
+  if (word_count == 0) {
     errno = EINVAL;
     fail("nothing to start in", LIST);
   }

@@ -9,7 +9,7 @@ import { defaultLimits } from '../src/limits.js';
 import { MessageCodec } from '../src/messages/codec.js';
 import type { PayloadName } from '../src/messages/schemas.js';
 import { payloadSchemas } from '../src/messages/schemas.js';
-import { CHECKED, FIN, hex, readFrames } from './wire.js';
+import { CHECKED, FIN, GAP, hex, readFrames } from './wire.js';
 
 const document = readFileSync(new URL('../PROTOCOL.md', import.meta.url), 'utf8');
 const codec = new MessageCodec();
@@ -51,6 +51,25 @@ const expected: Record<string, Example> = {
       frameBytesMax: 4_194_304,
       checked: false,
       wallClockUs: startedAtUs,
+    },
+  },
+  'hello-resume': {
+    type: 'Hello',
+    flags: CHECKED,
+    body: {
+      generations: [1],
+      connectionKey,
+      hostVersion: '1.0.0',
+      windowBytes: 1_048_576,
+      frameBytesMax: 4_194_304,
+      attempt: 1_000_001,
+      resume: {
+        received: 2,
+        streams: [
+          [1, 0x81, 70_000, 65_536, 1_114_112, 0],
+          [1, 0x82, 0, 0, 1_048_576, 0],
+        ],
+      },
     },
   },
   welcome: {
@@ -101,6 +120,13 @@ const expected: Record<string, Example> = {
   'stdout-fin': { type: 'Stdout', flags: FIN, channel: 1, body: Buffer.from('hi\n') },
   'stderr-fin': { type: 'Stderr', flags: FIN, channel: 1 },
   'stdout-checked': { type: 'Stdout', flags: CHECKED, channel: 1, body: Buffer.from('hi\n') },
+  'stdout-gap': { type: 'Stdout', flags: GAP, channel: 1, offset: 1_048_576, body: Buffer.from('hi') },
+  attach: {
+    type: 'Attach',
+    channel: 3,
+    offset: 9,
+    body: { sessionId: '5f1c-1', stdin: true, stdout: 70_000, stderr: 'start' },
+  },
   exited: {
     type: 'Exited',
     channel: 1,

@@ -27,6 +27,7 @@ export function crcOf(...parts: Uint8Array[]): number {
 
 export const FIN = 1;
 export const CHECKED = 2;
+export const GAP = 4;
 
 export interface WireFrame {
   type: number;

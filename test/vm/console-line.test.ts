@@ -14,7 +14,7 @@ const shout = (text: string): string => `echo '<0>${text}' > /dev/kmsg`;
 
 t.test(
   'the line is the UART that the kernel prints to',
-  { skip: skipWithoutQemu, timeout: 280_000 },
+  { skip: skipWithoutQemu, timeout: 600_000 },
   async (t) => {
     await using guest = await bootGuest({
       image: testImage(),

@@ -5,7 +5,8 @@ import { existsSync, watch } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Agent, ConnectOptions } from '@hawser/host-client';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Agent, ConnectOptions, HawserError } from '@hawser/host-client';
 import { connect } from '@hawser/host-client';
 
 /** A name becomes a Unix socket of the host, `unix:FOLDER/NAME.sock`. */
@@ -98,7 +99,7 @@ export async function bootGuest(options: GuestOptions): Promise<Guest> {
       ]),
     line,
     connect: (name, connectOptions) =>
-      Promise.race([early, connect(line(name), { handshakeTimeoutMs: 60_000, ...connectOptions })]),
+      Promise.race([early, connectWhenListening(line(name), connectOptions)]),
     exited,
     async [Symbol.asyncDispose]() {
       await kill(child, exited);
@@ -136,6 +137,19 @@ function qemuArguments(folder: string, options: GuestOptions): string[] {
     '-append',
     ['console=ttyS0', 'panic=-1', ...append, ...(options.append ?? ['quiet'])].join(' '),
   ];
+}
+
+/** QEMU's socket file is there a moment before somebody listens on it, of which no event tells. */
+export async function connectWhenListening(line: string, options: ConnectOptions = {}): Promise<Agent> {
+  for (;;) {
+    try {
+      return await connect(line, { handshakeTimeoutMs: 200_000, ...options });
+    } catch (error) {
+      const { errno } = error as HawserError;
+      if (errno !== 'ECONNREFUSED' && errno !== 'ENOENT') throw error;
+    }
+    await pause(5);
+  }
 }
 
 /** The file is there, or has just come. */

@@ -60,7 +60,13 @@ export function testImage(): string {
     buildImage({
       out: image,
       disks: ['ext4', 'erofs'],
-      add: { '/opt/test': programs(work), '/opt/hawser/test': bundles(work) },
+      add: {
+        '/opt/test': programs(work),
+        '/opt/hawser/test': bundles(work),
+        '/etc/inittab': join(payload, 'inittab'),
+        // The command hawser looks for its package's version two folders up.
+        '/opt/package.json': join(root, 'host-client/package.json'),
+      },
     });
     for (const old of readdirSync(kept))
       if (!old.startsWith('work-')) rmSync(join(kept, old), { recursive: true });

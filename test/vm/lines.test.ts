@@ -13,7 +13,7 @@ const MiB = 1024 * KiB;
 
 t.test(
   'one guest, its lines: virtio-serial, the second UART, vsock',
-  { skip: skipWithoutQemu, timeout: 280_000 },
+  { skip: skipWithoutQemu, timeout: 600_000 },
   async (t) => {
     await using guest = await bootGuest({
       image: testImage(),

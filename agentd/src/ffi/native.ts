@@ -1,13 +1,18 @@
 import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { HawserError } from '@hawser/protocol';
-import koffi, { type LibraryHandle } from 'koffi';
+import type koffi from 'koffi';
 
 /**
  * libhawser, the C library in `agentd/native/`, function by function. Nothing here throws: a
  * negative result is a negative errno, see `systemCallError`. Memory passed in is used during the
  * call only. Paths are NUL-terminated bytes.
+ *
+ * What every start and every command needs comes through Node-API (`addon`, native/node_api.c); the
+ * rest through koffi (`library`), which is loaded with the first call of one of those: it would take
+ * a tenth of the agent's start.
  */
 
 const libraryName = 'libhawser.so';
@@ -30,17 +35,43 @@ function libraryPath(): string {
   );
 }
 
-function load(): LibraryHandle {
-  const path = libraryPath();
-  try {
-    return koffi.load(path);
-  } catch (cause) {
-    throw new HawserError('missing_dependency', `${path} cannot be loaded: ${String(cause)}`, { cause });
-  }
+const path = libraryPath();
+
+function cannotLoad(cause: unknown): HawserError {
+  return new HawserError('missing_dependency', `${path} cannot be loaded: ${String(cause)}`, { cause });
 }
 
-/** For this folder only. */
-export const library = load();
+function loadAddon(): Record<string, unknown> {
+  const module = { exports: {} };
+  try {
+    process.dlopen(module, path);
+  } catch (cause) {
+    throw cannotLoad(cause);
+  }
+  return module.exports;
+}
+
+const addon = loadAddon();
+
+type NativeFunction = (...values: unknown[]) => unknown;
+
+/** What is called rarely, by its C prototype. */
+export const library = {
+  /** The function of that C prototype. */
+  func(prototype: string): NativeFunction {
+    let found: NativeFunction | undefined;
+    return (...values) => (found ??= loadFunction(prototype))(...values);
+  },
+};
+
+function loadFunction(prototype: string): NativeFunction {
+  try {
+    const ffi = createRequire(import.meta.url)('koffi') as typeof koffi;
+    return ffi.load(path).func(prototype) as NativeFunction;
+  } catch (cause) {
+    throw cannotLoad(cause);
+  }
+}
 
 /** `handle` of a launch until it is released. */
 export type LaunchHandle = number;
@@ -58,22 +89,19 @@ export const launchOut = {
 } as const;
 export const launchOutLength = 8;
 
-export const launch = library.func(
-  'int32_t hawser_launch(const void *request, uint32_t bytes, void *out)',
-) as (request: Uint8Array, requestBytes: number, out: Int32Array) => number;
-
-export const launchRelease = library.func('int32_t hawser_launch_release(int32_t handle)') as (
-  handle: LaunchHandle,
+export const launch = addon['launch'] as (
+  request: Uint8Array,
+  requestBytes: number,
+  out: Int32Array,
 ) => number;
+
+export const launchRelease = addon['launchRelease'] as (handle: LaunchHandle) => number;
 
 /** Length of the `out` array of `waitPidfd`; its positions are in `processes/exit-status.ts`. */
 export const waitOutLength = 11;
 
 /** 1: reaped, and `out` filled. 0: still running. */
-export const waitPidfd = library.func('int32_t hawser_wait_pidfd(int32_t pidfd, void *out)') as (
-  pidfd: number,
-  out: BigInt64Array,
-) => number;
+export const waitPidfd = addon['waitPidfd'] as (pidfd: number, out: Float64Array) => number;
 
 /** The pid of some zombie child, which stays one, or 0. */
 export const nextZombie = library.func('int32_t hawser_next_zombie()') as () => number;
@@ -81,21 +109,13 @@ export const nextZombie = library.func('int32_t hawser_next_zombie()') as () => 
 /** 1: reaped. 0: still running. */
 export const reap = library.func('int32_t hawser_reap(int32_t pid)') as (pid: number) => number;
 
-export const signalPidfd = library.func('int32_t hawser_signal_pidfd(int32_t pidfd, int32_t signal)') as (
-  pidfd: number,
-  signal: number,
-) => number;
+export const signalPidfd = addon['signalPidfd'] as (pidfd: number, signal: number) => number;
 
 /** A negative pid is a process group. */
-export const kill = library.func('int32_t hawser_kill(int32_t pid, int32_t signal)') as (
-  pid: number,
-  signal: number,
-) => number;
+export const kill = addon['kill'] as (pid: number, signal: number) => number;
 
 /** Pairs are soft and hard; no limit is 2^64 - 1. */
-export const prlimit = library.func(
-  'int32_t hawser_prlimit(int32_t pid, int32_t resource, const void *newPair, void *oldPair)',
-) as (
+export const prlimit = addon['prlimit'] as (
   pid: number,
   resource: number,
   newPair: BigUint64Array | null,
@@ -104,14 +124,15 @@ export const prlimit = library.func(
 
 export const becomeSubreaper = library.func('int32_t hawser_become_subreaper()') as () => number;
 
-export const read = library.func(
-  'int64_t hawser_read(int32_t fd, void *buffer, int64_t offset, int64_t length)',
-) as (fd: number, buffer: Uint8Array, offset: number, length: number) => number;
+export const read = addon['read'] as (
+  fd: number,
+  buffer: Uint8Array,
+  offset: number,
+  length: number,
+) => number;
 
 /** Writes `head` and then `body` in one call; returns how much the kernel took. */
-export const write2 = library.func(
-  'int64_t hawser_write2(int32_t fd, void *head, int64_t headOffset, int64_t headLength, void *body, int64_t bodyOffset, int64_t bodyLength)',
-) as (
+export const write2 = addon['write2'] as (
   fd: number,
   head: Uint8Array,
   headOffset: number,
@@ -122,26 +143,19 @@ export const write2 = library.func(
 ) => number;
 
 /** Fills the buffer with random bytes. Without node:crypto, whose load takes a tenth of the agent's start. */
-export const random = library.func('int64_t hawser_random(void *buffer, int64_t bytes)') as (
-  buffer: Uint8Array,
-  bytes: number,
-) => number;
+export const random = addon['random'] as (buffer: Uint8Array, bytes: number) => number;
 
 /** Bytes that a read would give at once. */
-export const available = library.func('int32_t hawser_available(int32_t fd)') as (fd: number) => number;
+export const available = addon['available'] as (fd: number) => number;
 
-export const close = library.func('int32_t hawser_close(int32_t fd)') as (fd: number) => number;
+export const close = addon['close'] as (fd: number) => number;
 
 /** Close-on-exec always. */
-export const open = library.func('int32_t hawser_open(const void *path, int32_t flags, uint32_t mode)') as (
-  path: Uint8Array,
-  flags: number,
-  mode: number,
-) => number;
+export const open = addon['open'] as (path: Uint8Array, flags: number, mode: number) => number;
 
-export const setNonblock = library.func('int32_t hawser_set_nonblock(int32_t fd)') as (fd: number) => number;
+export const setNonblock = addon['setNonblock'] as (fd: number) => number;
 
-export const setCloexec = library.func('int32_t hawser_set_cloexec(int32_t fd)') as (fd: number) => number;
+export const setCloexec = addon['setCloexec'] as (fd: number) => number;
 
 /** Close-on-exec always. */
 export const dup3 = library.func('int32_t hawser_dup3(int32_t from, int32_t to)') as (
@@ -150,60 +164,58 @@ export const dup3 = library.func('int32_t hawser_dup3(int32_t from, int32_t to)'
 ) => number;
 
 /** The same open file under another number, close-on-exec. */
-export const duplicate = library.func('int32_t hawser_duplicate(int32_t fd)') as (fd: number) => number;
+export const duplicate = addon['duplicate'] as (fd: number) => number;
 
 /** The capacity of a pipe, after setting it where `bytes` is not 0. */
-export const pipeCapacity = library.func('int32_t hawser_pipe_capacity(int32_t fd, int32_t bytes)') as (
-  fd: number,
-  bytes: number,
-) => number;
+export const pipeCapacity = addon['pipeCapacity'] as (fd: number, bytes: number) => number;
 
-export const foregroundGroup = library.func('int32_t hawser_foreground_group(int32_t fd)') as (
-  fd: number,
-) => number;
+export const foregroundGroup = addon['foregroundGroup'] as (fd: number) => number;
 
 /** The character that ends input, 0 where it is disabled, -EINVAL outside canonical mode. */
-export const terminalEof = library.func('int32_t hawser_terminal_eof(int32_t fd)') as (fd: number) => number;
+export const terminalEof = addon['terminalEof'] as (fd: number) => number;
 
 /** `out`: columns, rows, width and height in pixels. */
-export const windowSize = library.func('int32_t hawser_window_size(int32_t fd, void *out)') as (
+export const windowSize = addon['windowSize'] as (fd: number, out: Uint16Array) => number;
+
+export const setWindowSize = addon['setWindowSize'] as (
   fd: number,
-  out: Uint16Array,
+  columns: number,
+  rows: number,
+  xpixel: number,
+  ypixel: number,
 ) => number;
 
-export const setWindowSize = library.func(
-  'int32_t hawser_set_window_size(int32_t fd, uint32_t columns, uint32_t rows, uint32_t xpixel, uint32_t ypixel)',
-) as (fd: number, columns: number, rows: number, xpixel: number, ypixel: number) => number;
-
-export const listenUnix = library.func('int32_t hawser_listen_unix(const void *path, uint32_t mode)') as (
-  path: Uint8Array,
-  mode: number,
-) => number;
+export const listenUnix = addon['listenUnix'] as (path: Uint8Array, mode: number) => number;
 
 export const listenVsock = library.func('int32_t hawser_listen_vsock(uint32_t port)') as (
   port: number,
 ) => number;
 
 /** `peer` (4): address family; cid and port for vsock; uid, gid, pid for a Unix socket. */
-export const accept = library.func('int32_t hawser_accept(int32_t listener, void *peer)') as (
-  listener: number,
-  peer: BigInt64Array,
-) => number;
+export const accept = addon['accept'] as (listener: number, peer: BigInt64Array) => number;
 
 export const socketpair = library.func('int32_t hawser_socketpair(void *out)') as (out: Int32Array) => number;
 
-export const udpSocket = library.func('int32_t hawser_udp_socket(int32_t ipv6)') as (ipv6: 0 | 1) => number;
+export const epollControl = addon['epollControl'] as (
+  epoll: number,
+  operation: number,
+  fd: number,
+  events: number,
+  generation: number,
+) => number;
 
-export const epollCreate = library.func('int32_t hawser_epoll_create()') as () => number;
-
-export const epollControl = library.func(
-  'int32_t hawser_epoll_control(int32_t epoll, int32_t operation, int32_t fd, uint32_t events, uint32_t generation)',
-) as (epoll: number, operation: number, fd: number, events: number, generation: number) => number;
-
-/** Events that one `epollWait` gives at most, with three words each: descriptor, generation, events. */
+/** Events that one wake gives at most, with three words each: descriptor, generation, events. */
 export const epollEventsMax = 64;
 
-export const epollWait = library.func('int32_t hawser_epoll_wait(int32_t epoll, void *out)') as (
-  epoll: number,
-  out: Uint32Array,
+/**
+ * An epoll descriptor that wakes the event loop when something in it is ready: `callback` is told how
+ * many events there are, which are in `events` (`3 * epollEventsMax` words) until it returns.
+ *
+ * @returns the descriptor, which keeps the process alive until `pollerClose`.
+ */
+export const pollerOpen = addon['pollerOpen'] as (
+  events: Uint32Array,
+  callback: (count: number) => void,
 ) => number;
+
+export const pollerClose = addon['pollerClose'] as (epoll: number) => number;

@@ -135,7 +135,7 @@ class FirstProcess {
     for (const mount of this.#config.mounts) void this.#mount(parseMount(mount));
     this.#agent
       .start(() => log.error({}, 'the line was closed for good'))
-      .then(() => log.info({ version: agentVersion, uptimeMs: uptimeMs() }, 'ready'))
+      .then(() => log.info({ version: agentVersion, ...startTimes() }, 'ready'))
       .catch((error: unknown) => {
         // The name of a line that cannot be one: a wrong configuration as any other.
         writeKernelLog(2, `${(error as Error).message}; powering off`);
@@ -193,7 +193,11 @@ class FirstProcess {
   }
 }
 
-/** Since the kernel's start. */
-function uptimeMs(): number {
-  return Math.round(Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000);
+/** Where the time of the start went, ms: all since the kernel's start, of that this process, of that Node itself. */
+function startTimes(): { uptimeMs: number; processMs: number; nodeMs: number } {
+  return {
+    uptimeMs: Math.round(Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000),
+    processMs: Math.round(performance.now()),
+    nodeMs: Math.round(performance.nodeTiming.bootstrapComplete),
+  };
 }

@@ -36,7 +36,7 @@ const exited = 1;
 const killed = 2;
 const dumped = 3;
 
-const out = new BigInt64Array(native.waitOutLength);
+const out = new Float64Array(native.waitOutLength);
 
 /**
  * Reaps the child behind a pidfd; `null` while it runs. Once only per child: after that the pidfd
@@ -46,7 +46,7 @@ export function reapPidfd(pidfd: number): WaitResult | null {
   const result = native.waitPidfd(pidfd, out);
   if (result === 0) return null;
   if (result < 0) throw systemCallError('waitid', result, `pidfd ${pidfd}`);
-  return { status: exitStatus(Number(out[0]), Number(out[1])), usage: usageOf(out) };
+  return { status: exitStatus(out[0] as number, out[1] as number), usage: usageOf(out) };
 }
 
 /** From `si_code` and `si_status`. */
@@ -64,16 +64,16 @@ export function exitStatus(code: number, status: number): ExitStatus {
 }
 
 /** Positions 2 to 10, as native/process.c fills them. */
-function usageOf(words: BigInt64Array): ResourceUsage {
+function usageOf(words: Float64Array): ResourceUsage {
   return {
-    userUs: Number(words[2]),
-    systemUs: Number(words[3]),
-    maxRssKiB: Number(words[4]),
-    minorFaults: Number(words[5]),
-    majorFaults: Number(words[6]),
-    voluntarySwitches: Number(words[7]),
-    involuntarySwitches: Number(words[8]),
-    inBlocks: Number(words[9]),
-    outBlocks: Number(words[10]),
+    userUs: words[2] as number,
+    systemUs: words[3] as number,
+    maxRssKiB: words[4] as number,
+    minorFaults: words[5] as number,
+    majorFaults: words[6] as number,
+    voluntarySwitches: words[7] as number,
+    involuntarySwitches: words[8] as number,
+    inBlocks: words[9] as number,
+    outBlocks: words[10] as number,
   };
 }

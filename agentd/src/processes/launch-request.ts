@@ -8,18 +8,18 @@ export interface LaunchRequest {
   readonly argv: readonly Buffer[];
   /** `NAME=value`. */
   readonly env: readonly Buffer[];
-  readonly cwd?: Buffer;
+  readonly cwd?: Buffer | undefined;
   readonly stdio: LaunchStdio;
   readonly rlimits: readonly ResourceLimit[];
   /** The nice value itself, not a difference. */
-  readonly nice?: number;
-  readonly oomScoreAdj?: number;
+  readonly nice?: number | undefined;
+  readonly oomScoreAdj?: number | undefined;
   /** 022 where not given. */
-  readonly umask?: number;
-  readonly credentials?: Credentials;
+  readonly umask?: number | undefined;
+  readonly credentials?: Credentials | undefined;
   readonly noNewPrivileges: boolean;
   /** A descriptor of a `cgroup.procs`, open for writing; stays the caller's. */
-  readonly cgroupFd?: number;
+  readonly cgroupFd?: number | undefined;
 }
 
 /** `stdin: 'null'` is /dev/null, also beside a terminal: an end that no change of the terminal's mode undoes. */
@@ -49,7 +49,9 @@ const defaultUmask = 0o022;
 /** Encodes requests for the native launcher, one after the other, into one buffer that grows. */
 export class LaunchRequestEncoder {
   #buffer = Buffer.alloc(16384);
-  #view = new DataView(this.#buffer.buffer, this.#buffer.byteOffset);
+  /** The same memory, in the kernel's byte order: the header's words, and the limits' values. */
+  #words = new Uint32Array(this.#buffer.buffer);
+  #longWords = new BigUint64Array(this.#buffer.buffer);
 
   /** Valid until the next `encode`. */
   get buffer(): Buffer {
@@ -80,37 +82,33 @@ export class LaunchRequestEncoder {
 
   #header(request: LaunchRequest): void {
     const { credentials } = request;
-    const view = this.#view;
-    view.setUint32(0, flagsOf(request), true);
-    view.setUint32(4, request.candidates.length, true);
-    view.setUint32(8, request.argv.length, true);
-    view.setUint32(12, request.env.length, true);
-    view.setUint32(16, request.rlimits.length, true);
-    view.setUint32(20, credentials === undefined ? 0 : credentials.groups.length, true);
-    view.setInt32(24, request.nice ?? 0, true);
-    view.setInt32(28, request.oomScoreAdj ?? 0, true);
-    view.setUint32(32, request.umask ?? defaultUmask, true);
-    view.setUint32(36, credentials === undefined ? 0 : credentials.uid, true);
-    view.setUint32(40, credentials === undefined ? 0 : credentials.gid, true);
-    view.setInt32(44, request.cgroupFd ?? -1, true);
+    const words = this.#words;
+    words[0] = flagsOf(request);
+    words[1] = request.candidates.length;
+    words[2] = request.argv.length;
+    words[3] = request.env.length;
+    words[4] = request.rlimits.length;
+    words[5] = credentials === undefined ? 0 : credentials.groups.length;
+    words[6] = request.nice ?? 0;
+    words[7] = request.oomScoreAdj ?? 0;
+    words[8] = request.umask ?? defaultUmask;
+    words[9] = credentials === undefined ? 0 : credentials.uid;
+    words[10] = credentials === undefined ? 0 : credentials.gid;
+    words[11] = request.cgroupFd ?? -1;
     // The signal mask of the command: empty.
-    view.setUint32(48, 0, true);
-    view.setUint32(52, 0, true);
+    words[12] = 0;
+    words[13] = 0;
   }
 
   #limitsAndGroups(request: LaunchRequest): void {
-    let at = headerBytes;
+    let at = headerBytes / 8;
     for (const limit of request.rlimits) {
-      this.#view.setBigUint64(at, BigInt(limit.resource), true);
-      this.#view.setBigUint64(at + 8, limit.soft, true);
-      this.#view.setBigUint64(at + 16, limit.hard, true);
-      at += rlimitBytes;
+      this.#longWords[at++] = BigInt(limit.resource);
+      this.#longWords[at++] = limit.soft;
+      this.#longWords[at++] = limit.hard;
     }
     if (request.credentials === undefined) return;
-    for (const group of request.credentials.groups) {
-      this.#view.setUint32(at, group, true);
-      at += 4;
-    }
+    this.#words.set(request.credentials.groups, at * 2);
   }
 
   #strings(strings: readonly Buffer[], from: number): number {
@@ -128,7 +126,8 @@ export class LaunchRequestEncoder {
   #reserve(bytes: number): void {
     if (bytes <= this.#buffer.length) return;
     this.#buffer = Buffer.alloc(2 ** Math.ceil(Math.log2(bytes)));
-    this.#view = new DataView(this.#buffer.buffer, this.#buffer.byteOffset);
+    this.#words = new Uint32Array(this.#buffer.buffer);
+    this.#longWords = new BigUint64Array(this.#buffer.buffer);
   }
 }
 

@@ -1,4 +1,3 @@
-import { createSocket, type Socket } from 'node:dgram';
 import { HawserError } from '@hawser/protocol';
 import { EEXIST, systemCallError } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
@@ -17,11 +16,8 @@ const controlModify = 3;
  *
  * Node watches a few kinds of descriptor, each through a stream that reads and buffers by itself.
  * This watches any that epoll takes, and only says that they are ready. An epoll descriptor is
- * itself pollable, so all that is needed is to have libuv poll one. The way in is a UDP socket:
- * Node adopts its descriptor by number, and before libuv registers that number with its own epoll
- * (which it does at the next turn of the loop) ours is put in its place with dup3. When something
- * is ready, libuv calls recvmsg on it, which fails with ENOTSOCK, and dgram emits 'error' and goes
- * on polling: that event is the wake-up. No thread, no internal binding, nothing when idle.
+ * itself pollable: native/node_api.c has one and makes libuv poll it (uv_poll_t), which is the one
+ * handle for all. No thread, nothing when idle.
  *
  * Level-triggered: who is told and does nothing about it is told again at once.
  */
@@ -29,37 +25,20 @@ export class Poller {
   /** How often the event loop was woken. An idle poller's stands still. */
   wakes = 0;
   readonly #epoll: number;
-  readonly #socket: Socket;
   /** By descriptor number: the one watch whose events count. */
   readonly #watches: (Watch | undefined)[] = [];
   readonly #events = new Uint32Array(native.epollEventsMax * 3);
   #generation = 0;
   #closed = false;
 
-  private constructor(epoll: number, socket: Socket) {
-    this.#epoll = epoll;
-    this.#socket = socket;
-    socket.on('error', (error: NodeJS.ErrnoException) => this.#wake(error));
+  private constructor() {
+    this.#epoll = native.pollerOpen(this.#events, (count) => this.#wake(count));
+    if (this.#epoll < 0) throw systemCallError('epoll_create1', this.#epoll, 'poller');
   }
 
   /** Keeps the process alive until `close`. */
   static open(): Poller {
-    let ipv6: 0 | 1 = 0;
-    let number = native.udpSocket(ipv6);
-    if (number < 0) number = native.udpSocket((ipv6 = 1));
-    if (number < 0) throw systemCallError('socket', number, 'the poller needs AF_INET or AF_INET6');
-    const epoll = native.epollCreate();
-    if (epoll < 0) {
-      native.close(number);
-      throw systemCallError('epoll_create1', epoll, 'poller');
-    }
-    const socket = createSocket(ipv6 === 0 ? 'udp4' : 'udp6');
-    const poller = new Poller(number, socket);
-    socket.bind({ fd: number, exclusive: true });
-    const replaced = native.dup3(epoll, number);
-    native.close(epoll);
-    if (replaced < 0) throw systemCallError('dup3', replaced, 'poller');
-    return poller;
+    return new Poller();
   }
 
   /**
@@ -86,8 +65,7 @@ export class Poller {
     if (this.#closed) return;
     this.#closed = true;
     this.#watches.length = 0;
-    // Closes the number under which the epoll descriptor lives.
-    this.#socket.close();
+    native.pollerClose(this.#epoll);
   }
 
   /** @internal For `Watch`: brings the kernel's set from one interest to another. */
@@ -117,19 +95,11 @@ export class Poller {
     if (this.#watches[watch.fd] === watch) this.#watches[watch.fd] = undefined;
   }
 
-  #wake(error: NodeJS.ErrnoException): void {
+  #wake(count: number): void {
     if (this.#closed) return;
-    if (error.code !== 'ENOTSOCK') {
-      throw new HawserError(
-        'internal',
-        `the poller's socket fails with ${String(error.code)} where ENOTSOCK was expected`,
-        { cause: error },
-      );
-    }
     this.wakes++;
-    const events = this.#events;
-    const count = native.epollWait(this.#epoll, events);
     if (count < 0) throw systemCallError('epoll_wait', count, 'poller');
+    const events = this.#events;
     for (let at = 0; at < count * 3; at += 3) {
       // A callback before this one may have stopped the watch, or closed the descriptor and have
       // watched another under its number: then the generations differ.

@@ -36,11 +36,14 @@ const defaultDescriptors = 1024n;
 const defaultKillGraceMs = 5_000;
 const timeoutMsMax = 2 ** 31 - 1;
 
+/** Variables, `NAME=value`, by name, in order of first mention. */
+type Environment = ReadonlyMap<string, Buffer>;
+
 /** What requests are planned with; one for the agent. */
 export class ExecPlanContext {
   readonly users: Users;
-  /** The agent's own variables, `NAME=value`, as bytes. */
-  readonly environment: readonly Buffer[];
+  /** The agent's own variables. */
+  readonly environment: Environment;
   /**
    * How many descriptors a command may have open where its request does not say. Node raises its own
    * soft limit to the hard one when it starts; what it had before is lost, and a command must not
@@ -49,11 +52,16 @@ export class ExecPlanContext {
   readonly descriptors: ResourceLimit;
   readonly #uid: number;
   #self: { user: User; until: number } | undefined;
+  /** What a user's commands get where the request says nothing, with pipes and in a terminal. */
+  readonly #defaults = new WeakMap<User, { readonly pipes: Environment; readonly terminal: Environment }>();
 
-  /** @param uid the user that the agent runs as. */
+  /**
+   * @param environment the agent's own variables, `NAME=value`, as bytes.
+   * @param uid the user that the agent runs as.
+   */
   constructor(users: Users, environment: readonly Buffer[], uid: number) {
     this.users = users;
-    this.environment = environment;
+    this.environment = byName(environment);
     const { resource, hard } = getLimit(process.pid, nofile);
     this.descriptors = { resource, soft: hard < defaultDescriptors ? hard : defaultDescriptors, hard };
     this.#uid = uid;
@@ -70,6 +78,17 @@ export class ExecPlanContext {
     }
     return this.#self.user;
   }
+
+  defaultEnvironment(user: User, terminal: boolean): Environment {
+    let defaults = this.#defaults.get(user);
+    if (defaults === undefined) {
+      const variables = defaultVariables(user);
+      const terminalVariables = [...variables, Buffer.from('TERM=xterm-256color')];
+      defaults = { pipes: byName(variables), terminal: byName(terminalVariables) };
+      this.#defaults.set(user, defaults);
+    }
+    return terminal ? defaults.terminal : defaults.pipes;
+  }
 }
 
 /** @throws HawserError that names the field, its value and what is wrong with it. */
@@ -85,20 +104,17 @@ export function planExec(request: ExecRequest, context: ExecPlanContext): ExecPl
     env: [...env.values()],
     rlimits: limitsOf(request, context),
     noNewPrivileges: request.noNewPrivileges ?? false,
-    ...(request.cwd !== undefined && { cwd: toBytes(request.cwd) }),
-    ...(request.user !== undefined && { credentials: user }),
-    ...(request.umask !== undefined && { umask: inRange('umask', request.umask, 0, 0o777) }),
-    ...(request.nice !== undefined && { nice: inRange('nice', request.nice, -20, 19) }),
-    ...(request.oomScoreAdj !== undefined && {
-      oomScoreAdj: inRange('oomScoreAdj', request.oomScoreAdj, -1000, 1000),
-    }),
+    cwd: request.cwd === undefined ? undefined : toBytes(request.cwd),
+    credentials: request.user === undefined ? undefined : user,
+    umask: optionalInRange('umask', request.umask, 0, 0o777),
+    nice: optionalInRange('nice', request.nice, -20, 19),
+    oomScoreAdj: optionalInRange('oomScoreAdj', request.oomScoreAdj, -1000, 1000),
   };
   return {
     launch,
     terminal: request.tty,
     stdin: request.stdin ?? 'pipe',
-    timeoutMs:
-      request.timeoutMs === undefined ? undefined : inRange('timeoutMs', request.timeoutMs, 1, timeoutMsMax),
+    timeoutMs: optionalInRange('timeoutMs', request.timeoutMs, 1, timeoutMsMax),
     killSignal: signalNumber(request.killSignal ?? 'SIGTERM'),
     killGraceMs: inRange('killGraceMs', request.killGraceMs ?? defaultKillGraceMs, 0, timeoutMsMax),
     ...keepingOf(request),
@@ -147,13 +163,24 @@ function inRange(name: string, value: number, min: number, max: number): number 
   });
 }
 
-/** By name, in order of first mention; a later entry replaces an earlier one's value. */
-function environmentOf(request: ExecRequest, context: ExecPlanContext, user: User): Map<string, Buffer> {
-  const entries = new Map<string, Buffer>();
+function optionalInRange(
+  name: string,
+  value: number | undefined,
+  min: number,
+  max: number,
+): number | undefined {
+  return value === undefined ? undefined : inRange(name, value, min, max);
+}
+
+/** A later entry replaces an earlier one's value. */
+function environmentOf(request: ExecRequest, context: ExecPlanContext, user: User): Environment {
   const base =
-    request.inheritEnv === true ? context.environment : defaultEnvironment(user, request.tty !== undefined);
-  for (const entry of base) entries.set(nameOf(entry), entry);
-  for (const given of request.env ?? []) {
+    request.inheritEnv === true
+      ? context.environment
+      : context.defaultEnvironment(user, request.tty !== undefined);
+  if (request.env === undefined) return base;
+  const entries = new Map(base);
+  for (const given of request.env) {
     const entry = toBytes(given);
     const name = nameOf(entry);
     if (name === '' || entry.includes(0)) {
@@ -166,10 +193,13 @@ function environmentOf(request: ExecRequest, context: ExecPlanContext, user: Use
   return entries;
 }
 
-function defaultEnvironment(user: User, terminal: boolean): Buffer[] {
+function byName(variables: readonly Buffer[]): Environment {
+  return new Map(variables.map((variable) => [nameOf(variable), variable]));
+}
+
+function defaultVariables(user: User): Buffer[] {
   const variables = [`PATH=${defaultPath}`, `HOME=${user.home}`, `SHELL=${user.shell}`];
   if (user.name !== undefined) variables.push(`USER=${user.name}`, `LOGNAME=${user.name}`);
-  if (terminal) variables.push('TERM=xterm-256color');
   return variables.map((variable) => Buffer.from(variable));
 }
 
@@ -191,7 +221,7 @@ function shown(entry: Buffer): string {
 }
 
 /** The paths at which the command may be, as execvp(3) tries them, in the PATH that the command gets. */
-function candidatesOf(cmd: Buffer, env: Map<string, Buffer>): Buffer[] {
+function candidatesOf(cmd: Buffer, env: Environment): Buffer[] {
   if (cmd.includes(slash)) return [cmd];
   const variable = env.get('PATH');
   const path =

@@ -24,7 +24,7 @@ export class OutputSpool {
   /** Everything before this was consumed by everybody. */
   #owedFrom = 0;
   #droppedBytes = 0;
-  #state: 'open' | 'finished' | 'discarding' = 'open';
+  #finished = false;
 
   /** @param onRoom bytes were freed: the producer may go on. */
   constructor(spool: Spool, retention: Retention, onRoom: () => void) {
@@ -75,7 +75,7 @@ export class OutputSpool {
 
   /** There will be no more. */
   finish(): void {
-    if (this.#state === 'open') this.#state = 'finished';
+    this.#finished = true;
     for (const reader of this.#readers) reader.end();
   }
 
@@ -94,15 +94,8 @@ export class OutputSpool {
     });
     this.#readers.add(reader);
     attachment.addReader(reader);
-    if (this.#state === 'finished') reader.end();
+    if (this.#finished) reader.end();
     reader.produced();
-  }
-
-  /** Nobody will ever read it: what comes is dropped. */
-  discard(): void {
-    this.#state = 'discarding';
-    this.#drop(this.#spool.end);
-    this.#onRoom();
   }
 
   /** The connection whose memory it was is over. */
@@ -116,7 +109,6 @@ export class OutputSpool {
 
   #produced(): void {
     for (const reader of this.#readers) reader.produced();
-    if (this.#state === 'discarding') this.#drop(this.#spool.end);
   }
 
   #consumed(): void {

@@ -38,11 +38,15 @@ export type CommandOpening =
       readonly outputs: (terminal: boolean) => readonly CommandOutput[];
     };
 
-type SessionState =
-  | { at: 'starting' }
-  | { at: 'running'; id: string; pid: number; startedAtUs: number }
-  | { at: 'exited'; id: string; pid: number; startedAtUs: number }
-  | { at: 'failed'; error: HawserError };
+/** What a session is called, which stays when it is over. */
+interface Identity {
+  readonly id: string;
+  readonly pid: number;
+  readonly startedAtUs: number;
+}
+
+/** `failed` is one that never started, that was let go of, or whose connection is over. */
+type SessionState = { at: 'starting' | 'running' | 'exited' } | { at: 'failed'; error: HawserError };
 
 /** A promise with its two ends; rejections that nobody waits for are no fault. */
 class Deferred<T> {
@@ -78,6 +82,7 @@ export class Command {
   readonly #closed = new Deferred<void>();
   readonly #replies = new Map<number, Reply>();
   #state: SessionState = { at: 'starting' };
+  #identity: Identity | undefined;
   /** Bytes of stdout and stderr, when the guest says that there will be no more. */
   #finalBytes: [number, number] | undefined;
 
@@ -108,15 +113,15 @@ export class Command {
   }
 
   get id(): string {
-    return this.#startedState().id;
+    return this.#known.id;
   }
 
   get pid(): number {
-    return this.#startedState().pid;
+    return this.#known.pid;
   }
 
   get startedAt(): Date {
-    return new Date(this.#startedState().startedAtUs / 1000);
+    return new Date(this.#known.startedAtUs / 1000);
   }
 
   /** Position of the first byte of stdin that is written here; nothing where none is. */
@@ -182,7 +187,7 @@ export class Command {
         this.#input?.over(
           new HawserError(
             'stdin_taken',
-            `another host writes to session ${this.id} now, after ${message.body.bytes} bytes`,
+            `another host writes to the command now, after ${message.body.bytes} bytes`,
           ),
         );
         return;
@@ -214,7 +219,8 @@ export class Command {
 
   #onStarted({ sessionId, pid, startedAtUs }: Payload<'ExecStarted'>): void {
     if (this.#state.at !== 'starting') return;
-    this.#state = { at: 'running', id: sessionId, pid, startedAtUs };
+    this.#identity = { id: sessionId, pid, startedAtUs };
+    this.#state = { at: 'running' };
     this.#started.resolve();
   }
 
@@ -233,8 +239,12 @@ export class Command {
 
   #onExited(record: ExitRecord): void {
     if (this.#state.at !== 'running') return;
-    const exit: ExitResult = { ...record, code: record.code ?? null, signal: record.signal ?? null };
-    this.#state = { ...this.#state, at: 'exited' };
+    // The record was decoded for us: completed in place, since a spread of it takes as long as decoding it.
+    const exit = Object.assign(record, {
+      code: record.code ?? null,
+      signal: record.signal ?? null,
+    }) as ExitResult;
+    this.#state = { at: 'exited' };
     this.#input?.over(new HawserError('stdin_closed', 'the command has ended'));
     this.#exited.resolve(exit);
     for (const reply of this.#replies.values())
@@ -293,7 +303,7 @@ export class Command {
   async #ask<N extends 'Signal' | 'Resize' | 'Rlimits'>(name: N, body: Payload<N>): Promise<Message> {
     const state = this.#state;
     if (state.at === 'failed') throw state.error;
-    if (state.at === 'exited') throw new HawserError('session_ended', `session ${state.id} has ended`);
+    if (state.at === 'exited') throw new HawserError('session_ended', `session ${this.id} has ended`);
     const number = this.#channel.send(name, body);
     return new Promise<Message>((resolve, reject) => {
       this.#replies.set(number, { resolve, reject });
@@ -306,9 +316,8 @@ export class Command {
     return reply;
   }
 
-  #startedState(): { id: string; pid: number; startedAtUs: number } {
-    const state = this.#state;
-    if (state.at === 'running' || state.at === 'exited') return state;
+  get #known(): Identity {
+    if (this.#identity !== undefined) return this.#identity;
     throw new HawserError('internal', 'the session has not started');
   }
 
@@ -331,7 +340,7 @@ function stdinClosedText({ bytes, errno }: Payload<'StdinClosed'>): string {
 }
 
 /** What the agent says went wrong. A code of a later agent's becomes `internal`, its text stays. */
-function failureOf({ code, message, errno, stage }: Payload<'ExecFailed'>): HawserError {
+export function failureOf({ code, message, errno, stage }: Payload<'ExecFailed'>): HawserError {
   const known = isErrorCode(code);
   return new HawserError(known ? code : 'internal', known ? message : `${code}: ${message}`, {
     errno,

@@ -76,9 +76,15 @@ export class Execution {
     this.#assertWhole('stdout', stdout, output);
     this.#assertWhole('stderr', stderr, output);
     const { code, signal, timedOut } = exit;
-    const result = { code, signal, timedOut, exit };
-    if (this.#options.encoding === 'buffer') return { ...result, ...output };
-    return { ...result, stdout: output.stdout.toString('utf8'), stderr: output.stderr.toString('utf8') };
+    const asBuffers = this.#options.encoding === 'buffer';
+    return {
+      code,
+      signal,
+      timedOut,
+      stdout: asBuffers ? output.stdout : output.stdout.toString('utf8'),
+      stderr: asBuffers ? output.stderr : output.stderr.toString('utf8'),
+      exit,
+    };
   }
 
   /** A session that was found by its key may have run for long, and dropped what nobody read. */

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
-import type { HawserError, ReceiveStream } from '@hawser/protocol';
+import type { ReceiveStream } from '@hawser/protocol';
+import { HawserError } from '@hawser/protocol';
 import type { CommandOutput } from './command-output.js';
 
 /** Chunks below this are copied out of the read buffer, bytes. */
@@ -7,14 +8,20 @@ const copyBytesMax = 16 * 1024;
 
 /**
  * One output of a session as a Readable. Credit goes back as the application reads; an output that
- * was destroyed is read and dropped, so that nothing waits for it. The event `gap {from, to}` tells of bytes
- * that were dropped before they could be sent.
+ * was destroyed is read and dropped, so that nothing waits for it.
+ *
+ * The event `gap {from, to}` tells of bytes that were dropped before they could be sent. It waits for its
+ * first listener; where there is none, the output ends in an error instead: no loss is silent.
  */
 export class OutputStream extends Readable implements CommandOutput {
   #stream: ReceiveStream | undefined;
   #onSettled: () => void = () => {};
   /** Bytes pushed and not yet credited. */
   #pushed = 0;
+  /** Of which nobody has heard yet. */
+  readonly #untoldGaps: { readonly from: number; readonly to: number }[] = [];
+  /** `ending`: all came, and its end is still to be told. */
+  #state: 'open' | 'ending' | 'over' = 'open';
 
   constructor() {
     // One window may lie here: credit, not this mark, is what holds the sender back.
@@ -22,6 +29,9 @@ export class OutputStream extends Readable implements CommandOutput {
     // Whoever reads hears of a lost connection by 'error'; nobody is forced to listen, since the
     // session's `exited` and `closed` tell it too.
     this.on('error', () => {});
+    this.on('newListener', (event: string) => {
+      if (event === 'gap') process.nextTick(() => this.#tellGaps());
+    });
   }
 
   attach(stream: ReceiveStream, onSettled: () => void): void {
@@ -43,13 +53,15 @@ export class OutputStream extends Readable implements CommandOutput {
   }
 
   end(): void {
-    this.push(null);
+    this.#state = 'ending';
+    this.#finish();
     this.#onSettled();
   }
 
   /** Bytes that will not come. Positions are those of the output, from its first byte on. */
   gap(from: number, to: number): void {
-    this.emit('gap', { from, to });
+    this.#untoldGaps.push({ from, to });
+    if (this.listenerCount('gap') > 0) this.#tellGaps();
   }
 
   fail(error: HawserError): void {
@@ -60,9 +72,34 @@ export class OutputStream extends Readable implements CommandOutput {
     this.#credit();
   }
 
+  override read(size?: number): unknown {
+    const chunk: unknown = super.read(size);
+    this.#finish();
+    return chunk;
+  }
+
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#credit();
     callback(error);
+  }
+
+  #tellGaps(): void {
+    for (const gap of this.#untoldGaps.splice(0)) this.emit('gap', gap);
+    this.#finish();
+  }
+
+  /** All came. Where some of it was dropped and nobody has heard, that is told when the rest was read. */
+  #finish(): void {
+    if (this.#state !== 'ending') return;
+    const [gap] = this.#untoldGaps;
+    if (gap !== undefined && this.readableLength > 0) return;
+    this.#state = 'over';
+    if (gap === undefined) {
+      this.push(null);
+    } else {
+      const text = `bytes ${gap.from} to ${gap.to} were dropped, and nobody listened to 'gap'`;
+      this.destroy(new HawserError('output_mismatch', text));
+    }
   }
 
   /** What was pushed has room: the sender may go on. */

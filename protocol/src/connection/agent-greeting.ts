@@ -29,6 +29,8 @@ export interface AgentGreetingOptions {
   readonly token: string | undefined;
   /** The connection of that key that has not ended, on whatever line it is or was. */
   find(connectionKey: Uint8Array): Connection | undefined;
+  /** An acceptable `Hello` says what time it is at the host, microseconds since 1970; before it is answered. */
+  heardTime(wallClockUs: number): void;
   /** A new host is there. */
   welcomed(lane: number, agreement: Agreement, hello: Payload<'Hello'>): void;
   /** A host that was known goes on here. */
@@ -80,7 +82,7 @@ export class AgentGreeting {
 
   /** Asks nobody any more: the line is gone. */
   stop(): void {
-    for (const lane of [...this.#asking.keys()]) this.stopAsking(lane);
+    for (const lane of this.#asking.keys()) this.stopAsking(lane);
   }
 
   stopAsking(lane: number): void {
@@ -111,6 +113,7 @@ export class AgentGreeting {
       return;
     }
     this.stopAsking(lane);
+    if (hello.wallClockUs !== undefined) this.#options.heardTime(hello.wallClockUs);
     const { limits } = this.#options;
     const agreement: Agreement = {
       generation: commonGeneration(hello.generations) as number,

@@ -53,7 +53,7 @@ export class Channel {
   openReader(
     type: DataFrameName,
     spool: Spool,
-    options: { from?: number; onConsumed(): void; onOver(): void },
+    options: { from?: number; onConsumed: () => void; onOver: () => void },
   ): SendStream {
     const window = this.#connection.agreement.sendWindowBytes;
     const stream = new SendStream(this.#connection, {

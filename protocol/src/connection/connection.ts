@@ -769,6 +769,9 @@ const requests: ReadonlySet<MessageFrameName> = new Set([
   'Signal',
   'Rlimits',
   'Info',
+  'Attach',
+  'Detach',
+  'AddEntropy',
 ]);
 
 /** Link frames that may wait for the line; more come only of a peer that does not read what it asks for. */

@@ -34,9 +34,9 @@ export interface SendStreamOptions {
   /** Credit given in advance by the receiver, bytes. */
   readonly window: number;
   /** The receiver has consumed more, see `consumedBytes`. */
-  onConsumed(): void;
+  readonly onConsumed: () => void;
   /** The stream needs nothing of its spool any more: all was consumed, or nobody is there. Once. */
-  onOver(): void;
+  readonly onOver: () => void;
 }
 
 /**

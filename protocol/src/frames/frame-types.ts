@@ -36,6 +36,7 @@ export const frameTypes = {
   Attached: { id: 0x2f, class: 'message', since: 1 },
   Detach: { id: 0x30, class: 'message', since: 1 },
   StdinTaken: { id: 0x31, class: 'message', since: 1 },
+  AddEntropy: { id: 0x32, class: 'message', since: 1 },
 
   Shutdown: { id: 0x40, class: 'message', since: 1 },
 

@@ -104,26 +104,19 @@ function normalise(value: unknown): unknown {
  * walks MessagePack's structure only, before anything is decoded.
  */
 function assertModest(name: string, bytes: Uint8Array, limits: Limits): void {
-  /** Values still to come at each open level. */
-  const open: number[] = [1];
-  let at = 0;
+  /** Values still to come at each level that was left for one inside it. */
+  const outer: number[] = [];
+  let toCome = 1;
   let values = 0;
-  const big = (width: number): number => {
-    let value = 0;
-    for (let i = 0; i < width; i++) value = value * 256 + (bytes[at + i] ?? 0);
-    at += width;
-    return value;
-  };
-  const skip = (count: number): void => {
-    at += count;
-  };
-  while (open.length > 0 && at < bytes.length) {
-    const top = open.length - 1;
-    if (open[top] === 0) {
-      open.pop();
+  let at = 0;
+  while (at < bytes.length) {
+    if (toCome === 0) {
+      const left = outer.pop();
+      if (left === undefined) return;
+      toCome = left;
       continue;
     }
-    (open[top] as number)--;
+    toCome--;
     if (++values > limits.messageValuesMax) {
       throw new HawserError(
         'message_invalid',
@@ -131,33 +124,55 @@ function assertModest(name: string, bytes: Uint8Array, limits: Limits): void {
       );
     }
     const byte = bytes[at++] as number;
-    let children = -1;
-    if (byte <= 0x7f || byte >= 0xe0 || byte === 0xc0 || byte === 0xc2 || byte === 0xc3) continue;
-    else if (byte <= 0x8f) children = (byte & 15) * 2;
-    else if (byte <= 0x9f) children = byte & 15;
-    else if (byte <= 0xbf) skip(byte & 31);
-    else if (byte === 0xc4 || byte === 0xd9) skip(big(1));
-    else if (byte === 0xc5 || byte === 0xda) skip(big(2));
-    else if (byte === 0xc6 || byte === 0xdb) skip(big(4));
-    else if (byte >= 0xca && byte <= 0xcb) skip(byte === 0xca ? 4 : 8);
-    else if (byte >= 0xcc && byte <= 0xcf) skip(1 << (byte - 0xcc));
-    else if (byte >= 0xd0 && byte <= 0xd3) skip(1 << (byte - 0xd0));
-    else if (byte === 0xdc) children = big(2);
-    else if (byte === 0xdd) children = big(4);
-    else if (byte === 0xde) children = big(2) * 2;
-    else if (byte === 0xdf) children = big(4) * 2;
-    else
+    const layout = layouts[byte] as number;
+    if (layout >= 0) {
+      at += layout;
+      continue;
+    }
+    if (layout === refused) {
       throw new HawserError(
         'message_invalid',
         `${name} holds an extension or reserved type (0x${byte.toString(16)})`,
       );
-    if (children < 0) continue;
-    if (open.length > limits.messageDepthMax) {
+    }
+    // The bytes of a length follow, or the number itself is in the head.
+    let count = byte < 0xa0 ? byte & 15 : 0;
+    for (let width = widthOf(layout); width > 0; width--) count = count * 256 + (bytes[at++] ?? 0);
+    if (layout >= bytesOf4) {
+      at += count;
+      continue;
+    }
+    if (outer.length + 1 > limits.messageDepthMax) {
       throw new HawserError(
         'message_invalid',
         `${name} is nested deeper than messageDepthMax ${limits.messageDepthMax}`,
       );
     }
-    open.push(children);
+    outer.push(toCome);
+    toCome = isMap(byte) ? count * 2 : count;
   }
+}
+
+/**
+ * What follows each head byte of MessagePack: so many bytes of a value without a length of its own, or
+ * (negative) a string or byte string with a length of 1, 2 or 4 bytes, a list or map with none, 2 or 4, or
+ * nothing that may come.
+ */
+const bytesOf4 = -4;
+const container = -16;
+const refused = -128;
+const layouts = new Int8Array(256);
+for (let byte = 0xa0; byte <= 0xbf; byte++) layouts[byte] = byte & 31;
+layouts.fill(container, 0x80, 0xa0);
+layouts.set([-1, -2, bytesOf4, refused, refused, refused, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8], 0xc4);
+layouts.fill(refused, 0xd4, 0xd9);
+layouts.set([-1, -2, bytesOf4, container - 2, container - 4, container - 2, container - 4], 0xd9);
+layouts[0xc1] = refused;
+
+function widthOf(layout: number): number {
+  return layout <= container ? container - layout : -layout;
+}
+
+function isMap(byte: number): boolean {
+  return byte < 0x90 || byte >= 0xde;
 }

@@ -245,6 +245,13 @@ export const payloadSchemas = {
     stdinFrom: v.optional(count),
   }),
   Detach: v.object({}),
+  AddEntropy: v.object({
+    /** Random, and known to nobody else: each counts as eight bits of entropy. */
+    bytes: v.pipe(
+      bytes,
+      v.check((given) => given.length >= 1 && given.length <= 4096, '1 to 4096 bytes'),
+    ),
+  }),
   /** Another host writes to the command now. */
   StdinTaken: v.object({
     /** Bytes of this host's stdin that the command gets. */

@@ -101,6 +101,8 @@ export class AgentEnd extends End {
   /** Shared by all lines of one agent. */
   readonly known: Map<string, Connection>;
   resumed = 0;
+  /** What hosts said of the time. */
+  readonly times: number[] = [];
   readonly refusals: HawserError[] = [];
   readonly hellos: Payload<'Hello'>[] = [];
 
@@ -113,6 +115,7 @@ export class AgentEnd extends End {
       codec: this.codec,
       token: options.token,
       clock: this.clock,
+      heardTime: (wallClockUs) => this.times.push(wallClockUs),
       find: (key) => this.known.get(Buffer.from(key).toString('hex')),
       welcomed: (lane, agreement, hello) => {
         this.hellos.push(hello);
@@ -147,8 +150,7 @@ export class AgentEnd extends End {
   }
 
   override giveUp(): void {
-    for (const connection of [...this.known.values()])
-      if (connection.port === undefined) connection.end(gone());
+    for (const connection of this.known.values()) if (connection.port === undefined) connection.end(gone());
     this.greeting.stop();
   }
 
