@@ -13,6 +13,7 @@ import { DuplexLine } from './transports/duplex-line.js';
  * - `firecracker:PATH:PORT`, the Unix socket that Firecracker and Cloud Hypervisor make for vsock
  * - `exec:COMMAND`, a shell command whose stdin and stdout are the line, `ssh` or `kubectl exec` for one
  * - `local:`, an agent started here for the purpose
+ * - `vm:NAME`, a VM that `launchVm` or `hawser run` started
  * - or any Duplex stream
  *
  * A line that is lost is opened again, and everything goes on where it was; `local:` and a Duplex cannot be.

@@ -152,6 +152,11 @@ export class Link {
     this.connection.close();
   }
 
+  /** Ends the connection for a reason that no line can tell: what is behind it is gone for good. */
+  end(reason: HawserError): void {
+    this.connection.end(reason);
+  }
+
   #enter(state: LinkState, reason?: HawserError): void {
     if (this.#state === state || this.#state === 'lost') return;
     this.#state = state;
@@ -163,7 +168,7 @@ export class Link {
   #greetingFrame(port: Port, frame: Frame): void {
     if (port !== this.#port) return;
     // The agent has missed something, or was started again: its answer to our Hello tells.
-    if (frame.type === frameTypes.Ready.id && this.#greeting === undefined) this.#greet();
+    if (frame.type === frameTypes.Ready.id && this.#greeting === undefined) this.#greet({ announced: true });
     else this.#greeting?.frame(frame);
   }
 
@@ -174,11 +179,12 @@ export class Link {
   }
 
   /** Over the line in use. Without an answer that line is given up. */
-  #greet(): void {
+  #greet({ announced }: { readonly announced: boolean } = { announced: false }): void {
     this.#greeting?.stop();
     const port = this.#port;
     this.#greeting = new HostGreeting(port, {
       ...greetingOptions(this.#options, this.#connectionKey),
+      announced,
       nextAttempt: () => ++this.#attempts,
       resume: () => this.connection.takePositions(),
       failed: (error) => {
@@ -238,6 +244,7 @@ export class Link {
         else last = await this.#tryLine(line);
       } catch (error) {
         last = error instanceof HawserError ? error : new HawserError('internal', String(error));
+        if (last.code === 'unknown_vm') this.connection.end(last); // a VM that has ended does not come back
       }
       if (signal.aborted || this.connection.connected || !this.connection.open) return;
       if (systemClock.now() < limit.until) continue;

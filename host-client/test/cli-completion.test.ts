@@ -29,7 +29,7 @@ function complete(...words: string[]): string[] {
 }
 
 t.test('bash completes commands, options and values', (t) => {
-  t.same(complete('hawser', ''), ['exec', 'doctor', 'completion', 'help']);
+  t.same(complete('hawser', ''), ['exec', 'run', 'vm', 'doctor', 'completion', 'help']);
   t.same(complete('hawser', 'do'), ['doctor']);
   t.same(complete('hawser', '--v'), ['--version']);
   t.same(complete('hawser', 'exec', '--time'), ['--timeout']);
@@ -41,6 +41,12 @@ t.test('bash completes commands, options and values', (t) => {
   t.same(complete('hawser', 'exec', '-w', ''), [], 'a directory in the guest is not known here');
   t.same(complete('hawser', 'completion', ''), ['bash', 'zsh', 'fish']);
   t.same(complete('hawser', 'help', 'e'), ['exec']);
+  t.same(complete('hawser', 'vm', ''), ['ls', 'stop', 'kill', 'logs']);
+  t.same(complete('hawser', 'vm', '--fo'), ['--follow']);
+  t.same(complete('hawser', 'run', '--root', 'ext'), ['ext4', 'ext4-writable']);
+  t.same(complete('hawser', 'run', '--image', 'a'), ['a dir']);
+  t.same(complete('hawser', 'run', '--de'), ['--detach']);
+  t.same(complete('hawser', 'run', ''), [], 'it has no operand');
   t.end();
 });
 
@@ -76,7 +82,18 @@ t.test(
   (t) => {
     for (const shell of ['zsh', 'fish'] as const) {
       const script = completionScript(shell, program);
-      for (const word of ['exec', 'doctor', 'completion', 'rlimit', 'interactive', 'unix:', 'json'])
+      for (const word of [
+        'exec',
+        'run',
+        'vm',
+        'detach',
+        'doctor',
+        'completion',
+        'rlimit',
+        'interactive',
+        'unix:',
+        'json',
+      ])
         t.match(script, word);
       const path = join(dir, `script.${shell}`);
       writeFileSync(path, script);

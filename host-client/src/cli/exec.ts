@@ -9,8 +9,8 @@ import { SignalForwarder } from './signal-forwarder.js';
 import { SizeForwarder } from './size-forwarder.js';
 import { LocalTerminal, localTerminalSize } from './terminal.js';
 
-/** What the options of `hawser exec` hold, under commander's names. */
-export interface ExecFlags {
+/** What the options that say how a command runs hold, under commander's names. */
+export interface CommandFlags {
   readonly interactive?: true;
   readonly tty?: true;
   readonly env?: Readonly<Record<string, string>>;
@@ -21,14 +21,20 @@ export interface ExecFlags {
   readonly rlimit?: RlimitSettings;
   readonly timeout?: number;
   readonly killSignal?: string;
-  readonly token?: string;
-  readonly connectTimeout: number;
   readonly json?: true;
 }
 
+/** Those of `hawser exec`. */
+export interface ExecFlags extends CommandFlags {
+  readonly token?: string;
+  readonly connectTimeout: number;
+}
+
+export type CommandWords = readonly [cmd: string, ...args: string[]];
+
 export interface ExecCall {
   readonly line: string;
-  readonly command: readonly [cmd: string, ...args: string[]];
+  readonly command: CommandWords;
   readonly flags: ExecFlags;
 }
 
@@ -36,8 +42,28 @@ export interface ExecCall {
 const killedWaitMs = 2000;
 
 /** `hawser exec`: runs the command and resolves with the exit code for this program, everything written. */
-export async function exec(call: ExecCall): Promise<number> {
-  const { flags } = call;
+export function exec({ line, command, flags }: ExecCall): Promise<number> {
+  return withLocalEnds(flags, async (ends) => {
+    await using agent = await connect(line, {
+      handshakeTimeoutMs: flags.connectTimeout,
+      signal: ends.signals.aborted,
+      ...(flags.token !== undefined && { token: flags.token }),
+    });
+    return await runOn(agent, command, flags, ends); // the agent is closed when it is over
+  });
+}
+
+/** What this program lends the command: its signals, and its terminal where that is to be raw. */
+export interface LocalEnds {
+  readonly signals: SignalForwarder;
+  readonly terminal: LocalTerminal | undefined;
+}
+
+/** Does `work` with this program's signals and terminal; what it throws is reported. @returns the exit code */
+export async function withLocalEnds(
+  flags: CommandFlags,
+  work: (ends: LocalEnds) => Promise<number>,
+): Promise<number> {
   const raw = flags.interactive === true && flags.tty === true;
   if (raw && !process.stdin.isTTY) {
     await printError(
@@ -51,12 +77,7 @@ export async function exec(call: ExecCall): Promise<number> {
   }
   using signals = new SignalForwarder(raw);
   try {
-    await using agent = await connect(call.line, {
-      handshakeTimeoutMs: flags.connectTimeout,
-      signal: signals.aborted,
-      ...(flags.token !== undefined && { token: flags.token }),
-    });
-    return await runOn(agent, call, signals, raw ? new LocalTerminal() : undefined);
+    return await work({ signals, terminal: raw ? new LocalTerminal() : undefined });
   } catch (error) {
     if (signals.endedBy !== undefined) return signalExitCode(signals.endedBy);
     await printError(error, flags.json);
@@ -70,11 +91,12 @@ type Outcome =
   | { readonly at: 'exited'; readonly record: ExitResult }
   | { readonly at: 'output_failed'; readonly error: NodeJS.ErrnoException };
 
-async function runOn(
+/** Runs the command in the guest, its streams being this program's. @returns the exit code */
+export async function runOn(
   agent: Agent,
-  { command: [cmd, ...args], flags }: ExecCall,
-  signals: SignalForwarder,
-  terminal: LocalTerminal | undefined,
+  [cmd, ...args]: CommandWords,
+  flags: CommandFlags,
+  { signals, terminal }: LocalEnds,
 ): Promise<number> {
   let outcome: Outcome;
   const size = flags.tty ? localTerminalSize() : undefined;
@@ -123,7 +145,7 @@ async function carry(session: Session): Promise<Outcome> {
   }
 }
 
-function spawnOptions(flags: ExecFlags, size: ReturnType<typeof localTerminalSize>): SpawnOptions {
+function spawnOptions(flags: CommandFlags, size: ReturnType<typeof localTerminalSize>): SpawnOptions {
   const term = flags.tty && process.env.TERM ? { TERM: process.env.TERM } : {};
   return {
     env: { ...term, ...flags.env },

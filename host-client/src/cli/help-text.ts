@@ -8,6 +8,7 @@ Lines:
   firecracker:/run/vm.vsock:5000   a port behind Firecracker's or Cloud Hypervisor's Unix socket
   exec:ssh host hawser-agentd …    the standard streams of a command
   local:                           an agent started here, for trying things out
+  vm:NAME                          a VM that "hawser run --detach" started
 
   Set HAWSER_LINE to leave the line out.
 
@@ -17,8 +18,9 @@ Examples:
   hawser exec -it unix:/run/hawser.sock -- bash
   tar c src | hawser exec -i -w /build unix:/run/hawser.sock -- tar x
   hawser exec --rlimit nofile=64:128 --timeout 5s local: -- sh -c 'ulimit -n'
+  hawser run --image ./image -- uname -a
 
-Exit codes of "hawser exec":
+Exit codes of "hawser exec" and "hawser run":
   0 to 255   the command's own; 128+n when signal n ended it
   124        --timeout ended the command
   125        Hawser itself failed: the line, the agent, the options
@@ -56,4 +58,22 @@ Exits with 0 when an agent answers, else with 125 and what to look at.
 Examples:
   hawser doctor unix:/run/hawser.sock
   hawser doctor --json vsock:3:5000
+`;
+
+export const runHelp = `
+The command's streams, signals and exit codes are as with "hawser exec"; 125 also says that no VM could be started.
+
+Examples:
+  hawser run --image ./image -- uname -a
+  hawser run --image ./image --memory 1024 --disk data.raw -it -- sh
+  hawser run --image ./image --detach --name build-7
+  hawser exec vm:build-7 -- make
+  hawser vm stop build-7
+`;
+
+export const vmHelp = `
+Examples:
+  hawser vm ls
+  hawser vm logs -f build-7
+  hawser vm stop build-7
 `;

@@ -30,6 +30,8 @@ export interface HostGreetingOptions {
   readonly graceMs?: number | undefined;
   /** The connection that is to go on; nothing for a new one. Asked before each `Hello`. */
   readonly resume?: (() => Positions) | undefined;
+  /** The agent has just said `Ready`, which is why it is greeted. */
+  readonly announced?: boolean | undefined;
   /** Numbers the Hellos of a connection, over all its greetings; its own count unless given. */
   readonly nextAttempt?: (() => number) | undefined;
   /** @param theirs where the agent is, if it knew the connection. */
@@ -51,6 +53,8 @@ export class HostGreeting {
   #cancelTimer: (() => void) | undefined;
   #state: 'greeting' | 'done' = 'greeting';
   #fillersSent = 0;
+  /** The agent has just opened the line: no half of a frame can be waiting there. */
+  #announced: boolean;
   #hellosSent = 0;
   /** The number of the last Hello. */
   #attempt = 0;
@@ -60,6 +64,7 @@ export class HostGreeting {
   constructor(port: Port, options: HostGreetingOptions) {
     this.#port = port;
     this.#options = options;
+    this.#announced = options.announced ?? false;
     this.#startedAt = options.clock.now();
     this.#intervalMs = options.limits.helloIntervalMs;
     this.#sayHello();
@@ -71,6 +76,7 @@ export class HostGreeting {
     if (this.#state === 'done') return;
     switch (frame.type) {
       case frameTypes.Ready.id:
+        this.#announced = true;
         this.#sayHello();
         return;
       case frameTypes.Welcome.id:
@@ -144,7 +150,10 @@ export class HostGreeting {
     // Where nobody was ever heard, nothing may be there yet: what is sent to a guest that boots it has to
     // read first, and a serial port is slow.
     if (step >= fillersUnheard && this.#port.counters.bytesIn === 0) return;
-    this.#port.sendUnasked(new Uint8Array(fillerBytes[Math.min(step, fillerBytes.length - 1)] as number));
+    // Half a Hello of ours is the most that an agent can wait for that has just come. It may only be slow: a
+    // serial port would be busy for a minute with more than that.
+    const size = this.#announced ? 0 : Math.min(step, fillerBytes.length - 1);
+    this.#port.sendUnasked(new Uint8Array(fillerBytes[size] as number));
   }
 
   #decoded<N extends 'Welcome' | 'Reject'>(name: N, frame: Frame, then: (body: Payload<N>) => void): void {
