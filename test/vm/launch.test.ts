@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -93,6 +94,12 @@ t.test(
 
     await t.test('a snapshot goes on with memory and disk as they were', async (t) => {
       await out(vm, 'echo remembered > /tmp/x; echo saved > /dev/vda; sync');
+      const script = 'echo started; read line; echo "got $line"';
+      const left = await vm.agent.spawn('sh', ['-c', script], { detached: true });
+      await once(left.stdout, 'data');
+      const timeIn = async (one: Vm): Promise<number> => Number(await out(one, 'date +%s'));
+      // A snapshot that lies there for years: the guest's clock stands still meanwhile.
+      await out(vm, 'date -s @1577836800');
       const snapshot = join(folder, 'snapshot');
       await vm.snapshot(snapshot);
       await out(vm, 'echo later > /tmp/x; echo later > /dev/vda; sync');
@@ -101,6 +108,15 @@ t.test(
       t.teardown(() => copy.close());
       t.equal(await out(copy, 'cat /tmp/x; head -c 6 /dev/vda'), 'remembered\nsaved\n');
       t.equal(await out(vm, 'cat /tmp/x; head -c 6 /dev/vda'), 'later\nlater\n');
+      t.ok(Math.abs((await timeIn(copy)) - Date.now() / 1000) < 600, 'it knows what time it is');
+      t.ok(copy.agent.welcome.bootEpoch >= 1, 'and that time has jumped');
+      await copy.agent.addEntropy();
+      const goesOn = await copy.agent.attach(left.id, { from: 'start', stdin: true });
+      goesOn.stdin?.end('to the copy\n');
+      goesOn.stderr?.resume();
+      t.equal((await goesOn.stdout.toArray()).join(''), 'started\ngot to the copy\n', 'its sessions go on');
+      left.stdin?.end('to the first\n');
+      t.match(await left.exited, { code: 0, stdout: { bytes: 25 } });
       t.equal(
         readFileSync(disk, 'latin1').slice(0, 6),
         'later\n',
