@@ -142,8 +142,8 @@ export class HostGreeting {
     if (!line.mayCorrupt && this.#hellosSent < hellosOnSoundLine) return;
     const step = this.#fillersSent++;
     // Where nobody was ever heard, nothing may be there yet: what is sent to a guest that boots it has to
-    // read first, and a serial port is slow.
-    if (step >= fillersUnheard && this.#port.counters.bytesIn === 0) return;
+    // read first, and a serial port is slow. A kernel's boot messages are no sign of an agent.
+    if (step >= fillersUnheard && this.#port.counters.framesIn === 0) return;
     this.#port.sendUnasked(new Uint8Array(fillerBytes[Math.min(step, fillerBytes.length - 1)] as number));
   }
 
