@@ -148,8 +148,8 @@ export class HostGreeting {
     if (!line.mayCorrupt && this.#hellosSent < hellosOnSoundLine) return;
     const step = this.#fillersSent++;
     // Where nobody was ever heard, nothing may be there yet: what is sent to a guest that boots it has to
-    // read first, and a serial port is slow.
-    if (step >= fillersUnheard && this.#port.counters.bytesIn === 0) return;
+    // read first, and a serial port is slow. A kernel's boot messages are no sign of an agent.
+    if (step >= fillersUnheard && this.#port.counters.framesIn === 0) return;
     // Half a Hello of ours is the most that an agent can wait for that has just come. It may only be slow: a
     // serial port would be busy for a minute with more than that.
     const size = this.#announced ? 0 : Math.min(step, fillerBytes.length - 1);
