@@ -104,6 +104,8 @@ export class AgentGreeting {
 
   #hello(lane: number, hello: Payload<'Hello'>): void {
     const connection = this.#options.find(hello.connectionKey);
+    // A repetition, or one that a line had kept: the positions in it, and those in its answer, are old.
+    if (connection?.isRepeated(hello.attempt) === true) return;
     const theirs = positionsFromWire(hello.resume);
     const refusal = this.#refusal(lane, hello) ?? this.#notResumable(hello, connection, theirs);
     if (refusal !== undefined) {
@@ -131,7 +133,7 @@ export class AgentGreeting {
     if (connection === undefined) {
       this.#options.welcomed(lane, agreement, hello);
     } else {
-      connection.resume(this.#port, lane, agreement, theirs);
+      connection.resume(this.#port, lane, agreement, theirs, hello.attempt);
       this.#options.resumed(lane, connection);
     }
   }

@@ -80,6 +80,8 @@ export class Port {
   /** What of the last write the line did not take. */
   #restHead: Uint8Array | undefined;
   #restBody: Uint8Array | undefined;
+  /** That is of a greeting, at least in part. */
+  #greetingRest = false;
   /** It took less than all: nothing is written before it says `writable`. */
   #lineFull = false;
   #flushScheduled = false;
@@ -153,6 +155,11 @@ export class Port {
   /** Sends a frame that belongs to no connection. Always CHECKED: nothing is agreed yet. */
   sendGreeting(type: number, lane: number, payload: Uint8Array): void {
     this.sendUnasked(encodeFrame({ type, lane, flags: frameFlags.CHECKED, payload }));
+  }
+
+  /** A greeting, or filler before one, was not taken by the line yet. */
+  get greetingWaits(): boolean {
+    return this.#greetings.length > 0 || this.#greetingRest;
   }
 
   /** As `sendLast`, for bytes that a peer may cause without end and never read: beyond a limit they are not sent. */
@@ -237,7 +244,10 @@ export class Port {
     const total = head.length + (body?.length ?? 0);
     const taken = this.line.write(head, body);
     this.counters.bytesOut += taken;
-    if (taken === total) return;
+    if (taken === total) {
+      this.#greetingRest = false;
+      return;
+    }
     this.#lineFull = true;
     // The head is a view of the scratch buffer, which is written again; the body stays where it is.
     this.#restHead = Uint8Array.prototype.slice.call(head, Math.min(taken, head.length));
@@ -262,7 +272,9 @@ export class Port {
   /** @returns a frame too large to be copied, which ends the batch. */
   #gatherUrgent(): Uint8Array | undefined {
     for (;;) {
-      const frame = this.#greetings.shift() ?? this.#nextUrgent();
+      const greeting = this.#greetings.shift();
+      if (greeting !== undefined) this.#greetingRest = true;
+      const frame = greeting ?? this.#nextUrgent();
       if (frame === undefined) return undefined;
       this.counters.framesOut++;
       if (frame.length > copyBytesMax) return frame;
