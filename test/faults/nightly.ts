@@ -4,6 +4,8 @@ import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import { everyFault, kinds, runSeed } from '../../protocol/test/faults/scenarios.js';
+import { agentArgs, runSeedOnRealAgent } from '../reliability/random-faults.js';
+import { startAgent } from '../support/agentd.js';
 
 interface Part {
   readonly seeds: readonly number[];
@@ -34,7 +36,7 @@ async function work({ seeds, step, worker, workers }: Part): Promise<Tally> {
     }
   };
   for (const seed of seeds) {
-    await attempt(`npm run test:faults -- --seed ${seed} --runs 1 --step 0`, () => runSeed(seed));
+    await attempt(`npm run test:faults -- --seed ${seed} --runs 1 --step 0 --real 0`, () => runSeed(seed));
   }
   if (step > 0) {
     let number = 0;
@@ -53,6 +55,8 @@ async function main(): Promise<void> {
       runs: { type: 'string', default: '10000' },
       seed: { type: 'string', default: '1' },
       step: { type: 'string', default: '1' },
+      /** Seeds for the real agent: `--real 300` runs 1 to 300, `--real 17-17` that one. */
+      real: { type: 'string', default: '300' },
     },
   });
   const [runs, seed, step] = [Number(values.runs), Number(values.seed), Number(values.step)];
@@ -76,7 +80,29 @@ async function main(): Promise<void> {
   console.log(
     `${sum('runs')} conversations with ${sum('faults')} faults, resumed ${sum('resumptions')} times, in ${seconds} s: ${sum('failed')} failed`,
   );
-  if (sum('failed') > 0) process.exitCode = 1;
+  const failed = await onRealAgent(values.real);
+  if (sum('failed') + failed > 0) process.exitCode = 1;
+}
+
+/** @returns how many failed. */
+async function onRealAgent(range: string): Promise<number> {
+  const [first, last] = range.includes('-') ? range.split('-').map(Number) : [1, Number(range)];
+  const started = performance.now();
+  let [runs, faults, failed] = [0, 0, 0];
+  await using running = await startAgent({ args: agentArgs });
+  for (let seed = first ?? 1; seed <= (last ?? 0); seed++) {
+    runs++;
+    try {
+      faults += (await runSeedOnRealAgent(running, seed)).length;
+    } catch (error) {
+      failed++;
+      const again = `npm run test:faults -- --runs 0 --step 0 --real ${seed}-${seed}`;
+      console.log(`FAILED: ${(error as Error).message}\n  again: ${again}`);
+    }
+  }
+  const seconds = Math.round((performance.now() - started) / 1000);
+  console.log(`${runs} lines to a real agent with ${faults} faults, in ${seconds} s: ${failed} failed`);
+  return failed;
 }
 
 if (isMainThread) {

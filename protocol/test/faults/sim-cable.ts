@@ -107,7 +107,7 @@ class SimLine implements Line {
     const room = this.#options.bufferBytes - this.#flyingBytes;
     const taken = Math.max(0, Math.min(total, room, this.#options.writeBytes()));
     if (taken > 0) {
-      this.#flying.push({ bytes: Uint8Array.prototype.slice.call(head, 0, taken) });
+      this.#flying.push({ bytes: copyOf(head, taken) });
       if (body !== undefined && taken > head.length)
         this.#flying.push({ bytes: body.subarray(0, taken - head.length) });
       this.#flyingBytes += taken;
@@ -298,4 +298,11 @@ function nowhere(clock: SimClock, options: CableOptions): SimLine {
   });
   line.other = line;
   return line;
+}
+
+/** In memory of its own, and no Buffer: those are dear to make. */
+function copyOf(bytes: Uint8Array, length: number): Uint8Array {
+  const copy = new Uint8Array(Math.min(length, bytes.length));
+  for (let i = 0; i < copy.length; i++) copy[i] = bytes[i] as number;
+  return copy;
 }
