@@ -55,6 +55,8 @@ export const defaultLimits = {
   /** First and longest interval between two `Hello`s of one host. */
   helloIntervalMs: 200,
   helloIntervalMaxMs: 3_000,
+  /** First interval of those that resume a connection on a line that may lose something: a slow line is full then. */
+  helloAgainIntervalMs: 1_000,
   /** Memory of one output stream's spool, bytes. */
   spoolBytesMax: 1024 * 1024,
   /** Most history that a session may ask for, of each output, bytes. */

@@ -68,7 +68,9 @@ export class AgentGreeting {
   /** Something of that lane was lost: its host is asked to greet again, until it does. */
   ask(lane: number): void {
     const { limits, clock } = this.#options;
-    let intervalMs = limits.helloIntervalMs;
+    let intervalMs: number = this.#port.line.mayCorrupt
+      ? limits.helloAgainIntervalMs
+      : limits.helloIntervalMs;
     const say = (): void => {
       this.announce(lane);
       this.#asking.set(lane, clock.after(intervalMs, say));

@@ -66,6 +66,7 @@ export class HostGreeting {
   #state: 'greeting' | 'answered' | 'done' = 'greeting';
   #fillersSent = 0;
   #hellosSent = 0;
+  #saidAt = 0;
   readonly #attempts: HelloAttempts;
   /** Hellos that came back, or came of another host. */
   #hellosSeen = 0;
@@ -74,7 +75,8 @@ export class HostGreeting {
     this.#port = port;
     this.#options = options;
     this.#startedAt = options.clock.now();
-    this.#intervalMs = options.limits.helloIntervalMs;
+    const slow = options.resume !== undefined && port.line.mayCorrupt;
+    this.#intervalMs = slow ? options.limits.helloAgainIntervalMs : options.limits.helloIntervalMs;
     this.#attempts = options.attempts ?? { sent: 0, answered: 0 };
     this.#sayHello();
     this.#sayHelloLater();
@@ -85,7 +87,7 @@ export class HostGreeting {
     if (this.#state === 'done') return;
     switch (frame.type) {
       case frameTypes.Ready.id:
-        if (this.#state === 'greeting' && !this.#port.greetingWaits) this.#sayHello();
+        if (this.#state === 'greeting' && this.#readyIsNew()) this.#sayHello();
         return;
       case frameTypes.Welcome.id:
         this.#decoded('Welcome', frame, (welcome) => this.#welcome(welcome));
@@ -110,7 +112,20 @@ export class HostGreeting {
     this.#cancelTimer?.();
   }
 
+  /**
+   * A `Ready` that crossed our Hello asks for nothing that the agent does not get. Each Hello makes a connection
+   * go on anew, and what was sent since the last is sent twice; a new one may as well be said once too often.
+   */
+  #readyIsNew(): boolean {
+    if (this.#port.greetingWaits) return false;
+    return (
+      this.#options.resume === undefined ||
+      this.#options.clock.now() - this.#saidAt >= this.#options.limits.helloIntervalMs / 2
+    );
+  }
+
   #sayHello(): void {
+    this.#saidAt = this.#options.clock.now();
     this.#hellosSent++;
     const attempt = ++this.#attempts.sent;
     const { codec, limits, connectionKey, hostVersion, token } = this.#options;

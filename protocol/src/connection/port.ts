@@ -211,7 +211,7 @@ export class Port {
     this.counters.skippedBytes += bytes;
     this.counters.skips++;
     this.#handler.skipped(bytes, reason);
-    for (const client of this.#turns) client.skipped(bytes);
+    if (reason !== 'filler') for (const client of this.#turns) client.skipped(bytes);
   }
 
   #closed(error: HawserError | undefined): void {
@@ -258,7 +258,9 @@ export class Port {
   #gather(): boolean {
     this.#scratchUsed = 0;
     let body = this.#gatherUrgent();
-    while (body === undefined && this.#scratchUsed + headerBytes + copyBytesMax <= scratchBytes) {
+    // What is gathered is on its way: on a slow line it must not be more than a frame, or a signal waits for it.
+    const most = Math.min(scratchBytes - headerBytes - copyBytesMax, this.line.dataBytesPreferred);
+    while (body === undefined && this.#scratchUsed <= most) {
       const stream = this.#nextStream();
       if (stream === undefined) break;
       body = this.#gatherData(stream);

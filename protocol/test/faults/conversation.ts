@@ -129,8 +129,13 @@ export class Conversation {
     this.world = makeWorld((connection, channel, message) => this.#request(connection, channel, message));
   }
 
-  /** Holds the whole conversation. @throws Error for whatever is not as it must be. */
-  async run(limitMs: number): Promise<void> {
+  /**
+   * Holds the whole conversation.
+   *
+   * @param onComplete everything has arrived; the rest is taking leave.
+   * @throws Error for whatever is not as it must be.
+   */
+  async run(limitMs: number, onComplete: () => void = () => {}): Promise<void> {
     const { world } = this;
     world.host.start();
     const done = await world.clock.run(limitMs, () => {
@@ -138,6 +143,7 @@ export class Conversation {
       return this.#complete;
     });
     if (!done) throw new Error(`not complete after ${limitMs} ms: ${this.#progress()}`);
+    onComplete();
     this.#assertOver();
     await this.#assertNothingLeft(limitMs);
   }

@@ -13,7 +13,9 @@ t.test(
       try {
         resumptions += (await runSeed(seed)).resumptions;
       } catch (error) {
-        t.fail(`${(error as Error).message}\nagain: npm run test:faults -- --seed ${seed} --runs 1 --step 0 --real 0`);
+        t.fail(
+          `${(error as Error).message}\nagain: npm run test:faults -- --seed ${seed} --runs 1 --step 0 --real 0`,
+        );
       }
     }
     t.ok(resumptions > 2 * seeds, `${seeds} conversations went on ${resumptions} times`);
