@@ -71,8 +71,7 @@ export class Link {
   #port: Port;
   #greeting: HostGreeting | undefined;
   #state: LinkState = 'connected';
-  /** Hellos of this connection so far, after the first greeting. */
-  #attempts = firstAttempts;
+  readonly #attempts = { sent: firstAttempts, answered: firstAttempts };
   /** While there is no line: gives up looking for one. */
   #reopening: AbortController | undefined;
 
@@ -168,7 +167,8 @@ export class Link {
   #greetingFrame(port: Port, frame: Frame): void {
     if (port !== this.#port) return;
     // The agent has missed something, or was started again: its answer to our Hello tells.
-    if (frame.type === frameTypes.Ready.id && this.#greeting === undefined) this.#greet({ announced: true });
+    if (frame.type === frameTypes.Ready.id && this.#greeting?.answered !== false)
+      this.#greet({ announced: true });
     else this.#greeting?.frame(frame);
   }
 
@@ -185,7 +185,7 @@ export class Link {
     this.#greeting = new HostGreeting(port, {
       ...greetingOptions(this.#options, this.#connectionKey),
       announced,
-      nextAttempt: () => ++this.#attempts,
+      attempts: this.#attempts,
       resume: () => this.connection.takePositions(),
       failed: (error) => {
         if (error.code === 'handshake_timeout') port.close();
@@ -196,7 +196,6 @@ export class Link {
   }
 
   #welcomed(port: Port, agreement: Agreement, welcome: Payload<'Welcome'>, theirs: Positions): void {
-    this.#greeting = undefined;
     const wrong =
       welcome.bootId === this.welcome.bootId ? this.connection.impossible(theirs) : startedAgain();
     if (wrong !== undefined) {
