@@ -1,5 +1,4 @@
 import { createHash, randomBytes } from 'node:crypto';
-import type { Agent, HawserError } from '@hawser/host-client';
 import t from 'tap';
 import { behaviours } from './behaviour.js';
 import { bootGuest } from './guest.js';
@@ -22,7 +21,7 @@ t.test(
       // Without `quiet`: all of the kernel's messages of the boot are on the line.
       append: ['hawser.listen=uart:/dev/ttyS0'],
     });
-    let agent = await guest.connect('shared', slow);
+    const agent = await guest.connect('shared', slow);
 
     await t.test('the boot messages are skipped and counted', async (t) => {
       t.ok(agent.counters.skippedBytes > 1000, `${agent.counters.skippedBytes} bytes`);
@@ -52,24 +51,25 @@ t.test(
       t.ok(agent.counters.skippedBytes > before, 'they came, and were skipped');
     });
 
-    await t.test('messages in the middle of frames: nothing wrong is ever delivered', async (t) => {
-      const outcomes: string[] = [];
+    await t.test('messages in the middle of frames cost nothing but time', async (t) => {
+      const losses: string[] = [];
+      agent.onState = (state, reason) => {
+        if (state === 'resuming') losses.push(reason?.code ?? '');
+      };
       for (let round = 0; round < 4; round++) {
         const noise = await agent.spawn('sh', [
           '-c',
           `while :; do ${shout('in the middle of it all')}; sleep 0.1; done`,
         ]);
-        outcomes.push(await echoed(t, agent, randomBytes(8 * KiB)));
-        if (outcomes.at(-1) !== 'whole') {
-          await agent.closed;
-          agent = await guest.connect('shared', slow);
-        } else await noise.kill();
+        const input = randomBytes(8 * KiB);
+        const { stdout, exit } = await agent.exec('cat', [], { input, encoding: 'buffer' });
+        t.equal(sha256(stdout), sha256(input), 'what came back is what was sent');
+        t.equal(exit.stdout.bytes, input.length);
+        await noise.kill();
       }
-      t.comment(outcomes.join(', '));
-      // A connection that lost something says so; see docs/howto/agentd.md, uart.
-      for (const outcome of outcomes)
-        t.match(outcome, /^(whole|line_corrupt|connection_closed|heartbeat_lost|line_closed)$/);
-      t.equal((await agent.exec('echo', ['on'])).stdout, 'on\n', 'and the line goes on');
+      t.ok(agent.counters.skippedBytes > 0);
+      for (const loss of losses) t.equal(loss, 'line_corrupt', 'it was noticed, and made good');
+      t.equal(agent.state, 'connected');
     });
 
     await t.test('it ends in order, on the same line', async (t) => {
@@ -79,19 +79,6 @@ t.test(
     });
   },
 );
-
-/** Sends bytes there and back. @returns `whole`, or the code of the error; fails when other bytes came back. */
-async function echoed(t: Tap, agent: Agent, input: Buffer): Promise<string> {
-  try {
-    const { stdout } = await agent.exec('cat', [], { input, encoding: 'buffer' });
-    t.equal(sha256(stdout), sha256(input), 'what came back is what was sent');
-    return 'whole';
-  } catch (error) {
-    return (error as HawserError).code;
-  }
-}
-
-type Tap = Pick<typeof t, 'equal'>;
 
 function sha256(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
