@@ -108,8 +108,9 @@ export class Link {
       const fail = (error: HawserError): void => {
         options.signal?.removeEventListener('abort', onAbort);
         greeting.stop();
-        line.close();
+        // First, since a line that says at once that it is closed is a reason, too.
         reject(error);
+        line.close();
       };
       const onAbort = (): void => fail(options.aborted());
       const port: Port = new Port(line, options.limits, readBufferBytes, {

@@ -28,6 +28,8 @@ export interface RunningAgent extends AsyncDisposable {
 
 export interface StartOptions {
   readonly line?: LineUnderTest;
+  /** A serial cable of the caller's, in place of a line of our own. */
+  readonly cable?: { readonly agentEnd: string; readonly hostEnd: string };
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -37,7 +39,8 @@ export async function startAgent(options: StartOptions = {}): Promise<RunningAge
   const folder = await mkdtemp(join(tmpdir(), 'hawser-test-'));
   const pty = options.line === 'pty' ? await openPtyPair(folder) : undefined;
   const socket = join(folder, 'agent.sock');
-  const listen = pty === undefined ? `unix:${socket}` : `uart:${pty.agentEnd}`;
+  const ends = pty ?? options.cable;
+  const listen = ends === undefined ? `unix:${socket}` : `uart:${ends.agentEnd}`;
   const child = spawn(
     process.execPath,
     [...nodeFlags, program, '--listen', listen, ...(options.args ?? [])],
@@ -55,7 +58,7 @@ export async function startAgent(options: StartOptions = {}): Promise<RunningAge
     child.once('exit', (code, signal) => reject(new Error(`agentd ended (${code ?? signal}): ${log}`)));
   });
   await ready;
-  const line = pty === undefined ? `unix:${socket}` : `uart:${pty.hostEnd}`;
+  const line = ends === undefined ? `unix:${socket}` : `uart:${ends.hostEnd}`;
   return {
     pid: child.pid as number,
     child,

@@ -1,4 +1,4 @@
-import type { SendStream, Spool, StreamCount } from '@hawser/protocol';
+import type { Connection, SendStream, Spool, StreamCount } from '@hawser/protocol';
 import type { Attachment } from './attachment.js';
 
 /** How long a session's output is kept, and what becomes of it when there is too much. */
@@ -20,11 +20,14 @@ export class OutputSpool {
   readonly #spool: Spool;
   readonly #retention: Retention;
   readonly #onRoom: () => void;
-  readonly #readers = new Set<SendStream>();
+  /** Each with the connection that it sends over. */
+  readonly #readers = new Map<SendStream, Connection>();
   /** Everything before this was consumed by everybody. */
   #owedFrom = 0;
   #droppedBytes = 0;
   #finished = false;
+  /** The producer waits for room. */
+  #starving = false;
 
   /** @param onRoom bytes were freed: the producer may go on. */
   constructor(spool: Spool, retention: Retention, onRoom: () => void) {
@@ -58,6 +61,7 @@ export class OutputSpool {
 
   /** The first `bytes` of `room()` were filled. */
   commit(bytes: number): void {
+    this.#starving = false;
     this.#spool.commit(bytes);
     this.#produced();
   }
@@ -70,13 +74,14 @@ export class OutputSpool {
 
   /** The producer found no room. */
   starved(): void {
-    for (const reader of this.#readers) reader.starved();
+    this.#starving = true;
+    for (const reader of this.#readers.keys()) reader.starved();
   }
 
   /** There will be no more. */
   finish(): void {
     this.#finished = true;
-    for (const reader of this.#readers) reader.end();
+    for (const reader of this.#readers.keys()) reader.end();
   }
 
   /** `attachment` reads too, from `from` on. What is no longer there of that, it is told as a gap. */
@@ -92,10 +97,12 @@ export class OutputSpool {
       },
       onOver: () => this.#left(reader),
     });
-    this.#readers.add(reader);
+    this.#readers.set(reader, channel.connection);
     attachment.addReader(reader);
     if (this.#finished) reader.end();
     reader.produced();
+    // What is there may be less than what its host gives credit for by itself.
+    if (this.#starving) reader.starved();
   }
 
   /** The connection whose memory it was is over. */
@@ -108,7 +115,7 @@ export class OutputSpool {
   }
 
   #produced(): void {
-    for (const reader of this.#readers) reader.produced();
+    for (const reader of this.#readers.keys()) reader.produced();
   }
 
   #consumed(): void {
@@ -126,7 +133,7 @@ export class OutputSpool {
 
   #owe(): void {
     let from = Number.POSITIVE_INFINITY;
-    for (const reader of this.#readers) from = Math.min(from, reader.consumedBytes);
+    for (const reader of this.#readers.keys()) from = Math.min(from, reader.consumedBytes);
     this.#owedFrom = Math.max(Math.min(from, this.#spool.end), this.#spool.start);
   }
 
@@ -134,7 +141,11 @@ export class OutputSpool {
     this.#spool.free(this.#owedFrom - this.#retention.historyBytes);
   }
 
-  /** History goes first; then, where the session wants that and nobody is there, what was never read. */
+  /**
+   * History goes first; then what only hosts without a line have not read, where others wait: one that was killed
+   * must not hold up the one that came for it. Then, where the session wants that and nobody is there, what was
+   * never read.
+   */
   #makeRoom(): boolean {
     const { start, end, oldestPieceEnd } = this.#spool;
     if (start === end) return false;
@@ -142,9 +153,22 @@ export class OutputSpool {
       this.#spool.free(Math.min(this.#owedFrom, oldestPieceEnd));
       return this.#spool.start > start;
     }
+    const here = this.#consumedByThoseHere();
+    if (here > start) {
+      this.#owedFrom = here;
+      this.#spool.drop(Math.min(here, Math.max(oldestPieceEnd, start + 1)));
+      return this.#spool.start > start;
+    }
     if (this.#readers.size > 0 || this.#retention.whenFull === 'block') return false;
     this.#drop(oldestPieceEnd);
     return true;
+  }
+
+  /** Everything before that was consumed by all that have a line; 0 unless some have a line and some have none. */
+  #consumedByThoseHere(): number {
+    const here = [...this.#readers].filter(([, connection]) => connection.port !== undefined);
+    if (here.length === 0 || here.length === this.#readers.size) return 0;
+    return Math.min(...here.map(([reader]) => reader.consumedBytes));
   }
 
   #drop(until: number): void {

@@ -227,3 +227,73 @@ t.test('bytes that were dropped before they were sent make a gap, and cost no cr
   t.strictSame(sink.gaps, [[10 * KiB, 30 * KiB]], 'and is told once');
   t.ok(sink.ended);
 });
+
+t.test(
+  'who waits for room in a small spool asks again when the question was lost with its line',
+  async (t) => {
+    const pair = new Pair();
+    await pair.cable.settle();
+    const sink = new Sink(pair.agentConnection.openChannel(1, new Listener()), 'Stdin', false);
+    const content = Buffer.alloc(12 * KiB, 7);
+    let at = 0;
+    const put = (): void => {
+      at += stdin.write(content.subarray(at));
+    };
+    const stdin = channelOf(pair, 1).openSendStream('Stdin', 4 * KiB, put);
+    put();
+    await pair.cable.settle();
+    t.equal(sink.bytes, 4 * KiB);
+    pair.cable.toAgent = () => Buffer.alloc(0);
+    sink.consumes = true;
+    sink.stream.consume(4 * KiB);
+    pair.replace();
+    await pair.pass(1000);
+    t.equal(sink.bytes, content.length);
+  },
+);
+
+t.test('a position that was passed meanwhile is no gap, and gives no credit', async (t) => {
+  const pair = new Pair({ limits: { windowBytes: 2 * KiB } });
+  await pair.cable.settle();
+  const session = pair.agentConnection.openChannel(1, new Listener());
+  const sink = new Sink(channelOf(pair, 1), 'Stdout');
+  const stdout = session.openSendStream('Stdout', 64 * KiB, () => {});
+  stdout.write(Buffer.alloc(20 * KiB, 1));
+  const before = { received: 0, consumed: 0, limit: 2 * KiB, finished: false };
+  stdout.resume(before); // of a Hello that was said before anything came
+  stdout.credit(4 * KiB, 0, false);
+  stdout.nextFrame(2 * KiB);
+  stdout.resume(before);
+  t.ok(stdout.credit(3 * KiB, KiB, false));
+  const frame = stdout.nextFrame(64 * KiB);
+  t.equal(frame.offset, KiB);
+  t.equal(frame.flags & 4, 0);
+  t.equal(frame.payload.length, 2 * KiB, 'up to the limit that the receiver gave');
+  t.equal(sink.bytes, 0);
+});
+
+t.test('the end of a stream whose request was lost is not taken for consumed', async (t) => {
+  const pair = new Pair({ mayCorrupt: true });
+  await pair.cable.settle();
+  const received: Sink[] = [];
+  pair.agent.onRequest = (connection, number) =>
+    void received.push(new Sink(connection.openChannel(number, new Listener()), 'Stdin'));
+  const channel = channelOf(pair, 1);
+  const input = Buffer.from('all of it');
+  // The request, the first frame of what leaves now, is lost whole.
+  pair.cable.toAgent = (bytes) => {
+    pair.cable.toAgent = (all) => all;
+    return bytes.subarray(bytes.indexOf('HW', 2, 'latin1'));
+  };
+  channel.send('ExecRequest', { cmd: 'cat' });
+  const stdin = channel.openSendStream('Stdin', 64 * KiB, () => {});
+  stdin.write(input);
+  stdin.end();
+  await pair.pass(5000);
+  t.equal(received.length, 1);
+  t.ok(received[0]?.content.equals(input) && received[0].ended);
+});
+
+function channelOf(pair: Pair, number: number) {
+  return pair.host.connection.openChannel(number, new Listener());
+}
