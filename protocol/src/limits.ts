@@ -60,6 +60,11 @@ export const defaultLimits = {
   /** Sessions that have ended and are kept for whoever attaches later, and for how long. */
   keptSessionsMax: 256,
   keptSessionMs: 600_000,
+  /** What a relay keeps for one client that does not take it, and for all of them, bytes; beyond, a client is cut off. */
+  relayClientBytesMax: 16 * 1024 * 1024,
+  relayBytesMax: 128 * 1024 * 1024,
+  /** What a relay takes from one client before the line does, bytes; the client waits then. */
+  relayQueueBytesMax: 4 * 1024 * 1024,
   /** Memory of all spools of one process together, bytes. */
   spoolBudgetBytes: 16 * 1024 * 1024,
 } as const;

@@ -57,3 +57,12 @@ Examples:
   hawser doctor unix:/run/hawser.sock
   hawser doctor --json vsock:3:5000
 `;
+
+export const relayHelp = `
+Listens where this user's "hawser" looks for a relay of that line, and on every --listen. Ends with SIGINT or SIGTERM;
+a relay that was killed may simply be started again: its clients go on.
+
+Examples:
+  hawser relay uart:/dev/ttyS0
+  hawser relay uart:/dev/ttyS0 --listen unix:/run/guest.sock
+`;

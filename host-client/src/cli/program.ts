@@ -10,6 +10,7 @@ import { parseDuration } from './parse-duration.js';
 import { parseRlimit } from './parse-rlimit.js';
 import { parseSignal } from './parse-signal.js';
 import { parseUmask } from './parse-umask.js';
+import { addRelay } from './session-program.js';
 
 /** How commander fails when a command and its arguments stand where hawser's own are expected. */
 const misplaced = new Set(['commander.unknownOption', 'commander.excessArguments']);
@@ -60,6 +61,7 @@ export function createProgram(
     .configureHelp({ helpWidth: Math.min(process.stdout.columns ?? 100, 110) })
     .addHelpText('after', programHelp);
   addExec(program, command, ended);
+  addRelay(program, lineOf, ended);
   addDoctor(program, ended);
   addCompletion(program);
   return program;
