@@ -29,7 +29,7 @@ function complete(...words: string[]): string[] {
 }
 
 t.test('bash completes commands, options and values', (t) => {
-  t.same(complete('hawser', ''), ['exec', 'doctor', 'completion', 'help']);
+  t.same(complete('hawser', ''), ['exec', 'attach', 'relay', 'doctor', 'completion', 'help']);
   t.same(complete('hawser', 'do'), ['doctor']);
   t.same(complete('hawser', '--v'), ['--version']);
   t.same(complete('hawser', 'exec', '--time'), ['--timeout']);
@@ -76,7 +76,18 @@ t.test(
   (t) => {
     for (const shell of ['zsh', 'fish'] as const) {
       const script = completionScript(shell, program);
-      for (const word of ['exec', 'doctor', 'completion', 'rlimit', 'interactive', 'unix:', 'json'])
+      for (const word of [
+        'exec',
+        'attach',
+        'relay',
+        'detach-keys',
+        'doctor',
+        'completion',
+        'rlimit',
+        'interactive',
+        'unix:',
+        'json',
+      ])
         t.match(script, word);
       const path = join(dir, `script.${shell}`);
       writeFileSync(path, script);

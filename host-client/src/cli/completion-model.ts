@@ -35,6 +35,8 @@ export type Shell = (typeof shells)[number];
 
 const optionValues: Readonly<Record<string, readonly string[]>> = {
   '--rlimit': rlimitNames.map((name) => `${name}=`),
+  '--on-disconnect': ['terminate', 'kill', 'keep'],
+  '--detach-keys': ['ctrl-p,ctrl-q'],
   '--kill-signal': signalNames.map((name) => name.slice('SIG'.length)),
 };
 
@@ -49,7 +51,7 @@ export function programModel(program: Command): ProgramModel {
       short: option.short,
       description: option.description,
       takes: option.required ? /<(.+)>/.exec(option.flags)?.[1] : undefined,
-      values: optionValues[option.long ?? ''] ?? [],
+      values: option.argChoices ?? optionValues[option.long ?? ''] ?? [],
     }));
   return {
     options: optionsOf(program),

@@ -2,7 +2,7 @@ import { HawserError } from '@hawser/protocol';
 import { type Agent, connect } from '../index.js';
 import { exitCodes } from './exit-code.js';
 import { lineAdvice } from './line-advice.js';
-import { harmless, printError, printLine, toJson } from './report.js';
+import { harmless, printError, printLine, printOutput, toJson } from './report.js';
 
 export interface DoctorFlags {
   readonly token?: string;
@@ -21,7 +21,7 @@ export async function doctor(line: string, flags: DoctorFlags): Promise<number> 
       ...(flags.token !== undefined && { token: flags.token }),
     });
     const findings = await examine(agent, performance.now() - started);
-    await print(flags.json ? toJson(findings) : describe(findings));
+    await printOutput(flags.json ? toJson(findings) : harmless(describe(findings)));
     return 0;
   } catch (error) {
     await printError(error, flags.json);
@@ -127,10 +127,4 @@ function bytes(count: number): string {
   if (count < 1024 ** 2) return `${(count / 1024).toFixed(1)} KiB`;
   if (count < 1024 ** 3) return `${(count / 1024 ** 2).toFixed(1)} MiB`;
   return `${(count / 1024 ** 3).toFixed(1)} GiB`;
-}
-
-function print(text: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    process.stdout.write(`${harmless(text)}\n`, (error) => (error ? reject(error) : resolve()));
-  });
 }

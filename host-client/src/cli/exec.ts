@@ -1,12 +1,12 @@
 import { HawserError } from '@hawser/protocol';
-import { type Agent, connect, type ExitResult, type Session } from '../index.js';
+import { type Agent, connect } from '../index.js';
 import type { RlimitSettings, SpawnOptions } from '../options.js';
-import { errorExitCode, exitCodes, recordExitCode, signalExitCode } from './exit-code.js';
-import { copyInput, releaseInput } from './input-copy.js';
-import { OutputCopy, openLocalOutput } from './output-copy.js';
-import { printError, printJson } from './report.js';
+import { noteConnection } from './connection-notes.js';
+import { errorExitCode, exitCodes, signalExitCode } from './exit-code.js';
+import { follow, noTerminal } from './follow.js';
+import { releaseInput } from './input-copy.js';
+import { printError, printOutput } from './report.js';
 import { SignalForwarder } from './signal-forwarder.js';
-import { SizeForwarder } from './size-forwarder.js';
 import { LocalTerminal, localTerminalSize } from './terminal.js';
 
 /** What the options of `hawser exec` hold, under commander's names. */
@@ -21,6 +21,15 @@ export interface ExecFlags {
   readonly rlimit?: RlimitSettings;
   readonly timeout?: number;
   readonly killSignal?: string;
+  readonly detach?: true;
+  readonly detachKeys: Uint8Array;
+  readonly name?: string;
+  readonly label?: Readonly<Record<string, string>>;
+  readonly key?: string;
+  readonly onDisconnect?: NonNullable<SpawnOptions['onDisconnect']>;
+  readonly whenFull?: 'block' | 'drop-oldest';
+  readonly history?: number;
+  readonly verbose?: true;
   readonly token?: string;
   readonly connectTimeout: number;
   readonly json?: true;
@@ -32,21 +41,12 @@ export interface ExecCall {
   readonly flags: ExecFlags;
 }
 
-/** How long a command that was killed because nobody reads its output is waited for. */
-const killedWaitMs = 2000;
-
 /** `hawser exec`: runs the command and resolves with the exit code for this program, everything written. */
 export async function exec(call: ExecCall): Promise<number> {
   const { flags } = call;
-  const raw = flags.interactive === true && flags.tty === true;
+  const raw = flags.interactive === true && flags.tty === true && flags.detach !== true;
   if (raw && !process.stdin.isTTY) {
-    await printError(
-      new HawserError(
-        'invalid_argument',
-        'the input device is not a TTY: leave out -t, or run it in a terminal',
-      ),
-      flags.json,
-    );
+    await printError(noTerminal(), flags.json);
     return exitCodes.hawserFailed;
   }
   using signals = new SignalForwarder(raw);
@@ -56,6 +56,7 @@ export async function exec(call: ExecCall): Promise<number> {
       signal: signals.aborted,
       ...(flags.token !== undefined && { token: flags.token }),
     });
+    if (flags.detach) return await startDetached(agent, call, signals);
     return await runOn(agent, call, signals, raw ? new LocalTerminal() : undefined);
   } catch (error) {
     if (signals.endedBy !== undefined) return signalExitCode(signals.endedBy);
@@ -66,9 +67,18 @@ export async function exec(call: ExecCall): Promise<number> {
   }
 }
 
-type Outcome =
-  | { readonly at: 'exited'; readonly record: ExitResult }
-  | { readonly at: 'output_failed'; readonly error: NodeJS.ErrnoException };
+/** Starts it, says its id, and leaves it to itself. */
+async function startDetached(
+  agent: Agent,
+  { command: [cmd, ...args], flags }: ExecCall,
+  signals: SignalForwarder,
+): Promise<number> {
+  const options = { ...spawnOptions(flags, flags.tty ? localTerminalSize() : undefined), detached: true };
+  const session = await agent.spawn(cmd, args, { ...options, signal: signals.aborted });
+  await session.detach();
+  await printOutput(session.id);
+  return 0;
+}
 
 async function runOn(
   agent: Agent,
@@ -76,50 +86,22 @@ async function runOn(
   signals: SignalForwarder,
   terminal: LocalTerminal | undefined,
 ): Promise<number> {
-  let outcome: Outcome;
   const size = flags.tty ? localTerminalSize() : undefined;
   try {
     terminal?.enterRaw();
+    if (flags.verbose || process.stderr.isTTY) noteConnection(agent, () => terminal?.isRaw === true);
     const session = await agent.spawn(cmd, args, { ...spawnOptions(flags, size), signal: signals.aborted });
-    signals.attach(session);
-    const sizes = flags.tty ? new SizeForwarder(session, size) : undefined;
-    sizes?.start();
-    try {
-      outcome = await carry(session);
-    } finally {
-      sizes?.stop();
-    }
+    return await follow(session, {
+      signals,
+      terminal,
+      detachKeys: flags.detachKeys,
+      forwardSignals: true,
+      leaveOn: new Set(),
+      size: flags.tty ? { sent: size } : undefined,
+      json: flags.json === true,
+    });
   } finally {
     terminal?.restore();
-  }
-  if (outcome.at === 'output_failed') return outputFailed(outcome.error);
-  if (flags.json) await printJson(outcome.record);
-  return recordExitCode(outcome.record);
-}
-
-/** Carries the streams until the command has ended and what it wrote is written here. */
-async function carry(session: Session): Promise<Outcome> {
-  const stdout = new OutputCopy(session.stdout, openLocalOutput(1));
-  const stderr = session.stderr && new OutputCopy(session.stderr, openLocalOutput(2));
-  if (session.stdin) copyInput(session.stdin);
-  const broken = Promise.race([stdout.failed, ...(stderr ? [stderr.failed] : [])]).then(
-    (error): Outcome => ({ at: 'output_failed', error }),
-  );
-  // What descendants write after the leader's end is not waited for: they may live for ever.
-  const complete = session.exited.then(async (record): Promise<Outcome> => {
-    await Promise.all([
-      stdout.reached(record.stdout.bytes - record.stdout.dropped),
-      stderr?.reached(record.stderr.bytes - record.stderr.dropped),
-    ]);
-    return { at: 'exited', record };
-  });
-  try {
-    const outcome = await Promise.race([complete, broken]);
-    if (outcome.at === 'output_failed') await killAndWait(session);
-    return outcome;
-  } catch (error) {
-    await Promise.race([Promise.all([stdout.flushed(), stderr?.flushed()]), broken]);
-    throw error;
   }
 }
 
@@ -136,30 +118,18 @@ function spawnOptions(flags: ExecFlags, size: ReturnType<typeof localTerminalSiz
     ...(flags.umask !== undefined && { umask: flags.umask }),
     ...(flags.timeout !== undefined && { timeoutMs: flags.timeout }),
     ...(flags.killSignal !== undefined && { killSignal: flags.killSignal }),
+    ...keepingOptions(flags),
   };
 }
 
-async function killAndWait(session: Session): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const waited = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, killedWaitMs);
-  });
-  // A lost connection ends the wait just as well.
-  const ended = session
-    .kill()
-    .then(() => session.exited)
-    .catch(() => undefined);
-  await Promise.race([ended, waited]);
-  clearTimeout(timer);
-}
-
-/** A reader that went away (`| head -1`) or a terminal that was closed is nothing to complain about. */
-async function outputFailed(error: NodeJS.ErrnoException): Promise<number> {
-  if (error.code === 'EPIPE' || error.code === 'EIO' || error.code === 'ECONNRESET')
-    return exitCodes.outputClosed;
-  await printError(
-    new Error(`the command was killed, its output could not be written: ${error.message}`),
-    undefined,
-  );
-  return exitCodes.hawserFailed;
+/** How the session is found again, and what becomes of it meanwhile. */
+function keepingOptions(flags: ExecFlags): SpawnOptions {
+  const labels = { ...flags.label, ...(flags.name !== undefined && { name: flags.name }) };
+  return {
+    ...(Object.keys(labels).length > 0 && { labels }),
+    ...(flags.key !== undefined && { key: flags.key }),
+    ...(flags.onDisconnect && { onDisconnect: flags.onDisconnect }),
+    ...(flags.history !== undefined && { historyBytes: flags.history }),
+    ...(flags.whenFull && { whenFull: flags.whenFull === 'block' ? 'block' : 'dropOldest' }),
+  };
 }

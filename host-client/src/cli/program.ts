@@ -10,7 +10,8 @@ import { parseDuration } from './parse-duration.js';
 import { parseRlimit } from './parse-rlimit.js';
 import { parseSignal } from './parse-signal.js';
 import { parseUmask } from './parse-umask.js';
-import { addRelay } from './session-program.js';
+import type { ProgramParts } from './session-program.js';
+import { addAttach, addRelay, addSessionOptions } from './session-program.js';
 
 /** How commander fails when a command and its arguments stand where hawser's own are expected. */
 const misplaced = new Set(['commander.unknownOption', 'commander.excessArguments']);
@@ -61,7 +62,9 @@ export function createProgram(
     .configureHelp({ helpWidth: Math.min(process.stdout.columns ?? 100, 110) })
     .addHelpText('after', programHelp);
   addExec(program, command, ended);
-  addRelay(program, lineOf, ended);
+  const parts: ProgramParts = { lineOf, token, connectTimeout, ended };
+  addAttach(program, parts);
+  addRelay(program, parts);
   addDoctor(program, ended);
   addCompletion(program);
   return program;
@@ -72,8 +75,7 @@ function addExec(
   command: readonly string[] | undefined,
   ended: (exitCode: number) => void,
 ): void {
-  program
-    .command('exec')
+  addSessionOptions(program.command('exec'))
     .summary('run a command in the guest')
     .description('Runs a command in the guest: its output appears here, and its exit code is the exit code.')
     .usage('[options] [LINE] -- COMMAND [ARGUMENT...]')

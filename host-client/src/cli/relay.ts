@@ -20,7 +20,8 @@ export async function relay(line: string, flags: RelayFlags): Promise<number> {
       listen,
       event: (event) => void report(line, event, flags.verbose === true),
     });
-    for (const path of running.paths) await printLine(`hawser: relaying ${line} on unix:${path}`);
+    // In one write: whoever waits for the first waits for all.
+    await printLine(running.paths.map((path) => `hawser: relaying ${line} on unix:${path}`).join('\n'));
     await ended;
     running.close();
     return 0;
