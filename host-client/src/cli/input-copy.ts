@@ -32,6 +32,7 @@ export class InputCopy {
     this.#filter = new DetachKeyFilter(options.detachKeys);
     // A command that closed its stdin takes no more; that is its right, and its exit code says the rest.
     stdin.on('error', (error: HawserError) => this.#over(error));
+    if (stdin.errored !== null) this.#over(stdin.errored as HawserError);
     stdin.on('drain', () => process.stdin.resume());
     process.stdin.on('data', (bytes: Uint8Array) => this.#typed(bytes));
     process.stdin.on('end', () => this.#ended());
