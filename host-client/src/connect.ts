@@ -43,7 +43,7 @@ export async function connect(line: string | Duplex, options: ConnectOptions = {
 interface Opened {
   readonly opened: Line;
   /** Opens it the same way again: a client of a relay waits for that, and does not take the line away from it. */
-  open(options: OpenLineOptions): Promise<Line>;
+  readonly open: (options: OpenLineOptions) => Promise<Line>;
 }
 
 async function openFirst(spec: string, options: OpenLineOptions, byRelay: boolean): Promise<Opened> {

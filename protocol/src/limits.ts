@@ -55,8 +55,8 @@ export const defaultLimits = {
   spoolBytesMax: 1024 * 1024,
   /** Most history that a session may ask for, of each output, bytes. */
   historyBytesMax: 4 * 1024 * 1024,
-  /** Connections without a line that an agent keeps; beyond, the oldest is ended. */
-  suspendedConnectionsMax: 64,
+  /** Connections without a line that an agent keeps, all clients of a relay that died; beyond, the oldest is ended. */
+  suspendedConnectionsMax: 256,
   /** Sessions that have ended and are kept for whoever attaches later, and for how long. */
   keptSessionsMax: 256,
   keptSessionMs: 600_000,

@@ -45,14 +45,14 @@ export async function follow(session: Session, options: FollowOptions): Promise<
   if (input !== null)
     new InputCopy(input, {
       detachKeys: terminal === undefined ? new Uint8Array(0) : options.detachKeys,
-      detach: () => session.detach().catch(() => undefined), // it has ended: its exit says so
+      detach: () => void session.detach().catch(() => undefined), // it has ended: its exit says so
       takenOver: () => {
         // Nothing that is typed goes there any more; keys are signals again, and they end the following.
         forwards = false;
         terminal?.restore();
         void printLine('hawser: stdin_taken: another host writes to the session now, here it is only read');
       },
-    });
+    }).start();
   const sizes = options.size && new SizeForwarder(session, options.size.sent);
   sizes?.start();
   let outcome: Outcome;

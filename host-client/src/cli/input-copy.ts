@@ -26,10 +26,14 @@ export class InputCopy {
   #writes = true;
 
   constructor(stdin: Writable, options: InputCopyOptions) {
-    taken = true;
     this.#stdin = stdin;
     this.#options = options;
     this.#filter = new DetachKeyFilter(options.detachKeys);
+  }
+
+  start(): void {
+    taken = true;
+    const stdin = this.#stdin;
     // A command that closed its stdin takes no more; that is its right, and its exit code says the rest.
     stdin.on('error', (error: HawserError) => this.#over(error));
     if (stdin.errored !== null) this.#over(stdin.errored as HawserError);

@@ -1,7 +1,7 @@
 import { BadValue } from './bad-value.js';
 
 /** docker's: what the control keys give, by their codes from 0 on. */
-const controlKeys = [...'@abcdefghijklmnopqrstuvwxyz', '[', '\\', ']', '^', '_'].map((key) => `ctrl-${key}`);
+const controlKeys = Array.from('@abcdefghijklmnopqrstuvwxyz[\\]^_', (key) => `ctrl-${key}`);
 
 /**
  * Keys as docker writes them: single characters and `ctrl-KEY`, with commas between. No keys at all is an empty text.

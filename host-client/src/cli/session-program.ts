@@ -10,10 +10,10 @@ import type { RelayFlags } from './relay.js';
 /** What these commands take from the program that they are part of. */
 export interface ProgramParts {
   /** The line that was named, or the one in the environment. */
-  lineOf(named: string | undefined, command: Command): string;
-  token(): Option;
-  connectTimeout(value: string): Option;
-  ended(exitCode: number): void;
+  readonly lineOf: (named: string | undefined, command: Command) => string;
+  readonly token: () => Option;
+  readonly connectTimeout: (value: string) => Option;
+  readonly ended: (exitCode: number) => void;
 }
 
 /** The options of `hawser exec` that say how its session is found again, and what becomes of it meanwhile. */
@@ -96,7 +96,7 @@ export function addRelay(program: Command, { lineOf, ended }: ProgramParts): voi
       new Option(
         '--listen <unix:PATH>',
         'a further socket to listen on; may be given more than once',
-      ).argParser((path: string, before: readonly string[] = []) => [...before, path]),
+      ).argParser<readonly string[] | undefined>((path, before) => [...(before ?? []), path]),
     )
     .option('--verbose', 'say when clients come and go')
     .addHelpText('after', relayHelp)

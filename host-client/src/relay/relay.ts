@@ -180,7 +180,7 @@ export class Relay implements RelayClientOwner {
   #lineClosed(line: SharedLine, error: HawserError | undefined): void {
     if (this.#line !== line) return;
     this.#line = undefined;
-    for (const client of [...this.#clients.values()]) client.lineLost();
+    for (const client of this.#clients.values()) client.lineLost();
     this.#touched.clear();
     this.#options.lineClosed(error);
   }
