@@ -75,6 +75,20 @@ t.test('clocks that part are a jump too, whoever set them', (t) => {
   t.end();
 });
 
+t.test('one jump is counted once, though both see it', (t) => {
+  const { clock, clocks, told } = machine();
+  const host = clocks.realtime;
+  clock.heard(host);
+  clocks.realtime -= 3600 * second;
+  clock.heard(host);
+  t.equal(clock.epoch, 1);
+  t.equal(clocks.realtime, host);
+  clock.look();
+  clock.heard(host);
+  t.strictSame(told, ['jumped -3600000', 'corrected 3600000']);
+  t.end();
+});
+
 t.test('an agent that may not set the clock leaves it, and one that cannot says so', (t) => {
   const left = machine({ maySet: false });
   const before = left.clocks.realtime;

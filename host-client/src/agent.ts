@@ -258,6 +258,15 @@ export class Agent implements AsyncDisposable {
     await this.closed;
   }
 
+  /**
+   * Ends the connection at once, for a reason that its line cannot tell: the VM is gone.
+   *
+   * @internal
+   */
+  end(reason: HawserError): void {
+    this.#link.end(reason);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

@@ -16,6 +16,7 @@ import { isWithoutRelay, openByRelay, relayOf } from './transports/relay-line.js
  * - `firecracker:PATH:PORT`, the Unix socket that Firecracker and Cloud Hypervisor make for vsock
  * - `exec:COMMAND`, a shell command whose stdin and stdout are the line, `ssh` or `kubectl exec` for one
  * - `local:`, an agent started here for the purpose
+ * - `vm:NAME`, a VM that `launchVm` or `hawser run` started
  * - or any Duplex stream
  *
  * A serial port that a relay shares (`hawser relay`) is reached through it, as is a Unix socket for which there is one.

@@ -71,8 +71,7 @@ export class Link {
   #port: Port;
   #greeting: HostGreeting | undefined;
   #state: LinkState = 'connected';
-  /** Hellos of this connection so far, after the first greeting. */
-  #attempts = firstAttempts;
+  readonly #attempts = { sent: firstAttempts, answered: firstAttempts };
   /** While there is no line: gives up looking for one. */
   #reopening: AbortController | undefined;
 
@@ -152,6 +151,11 @@ export class Link {
     this.connection.close();
   }
 
+  /** Ends the connection for a reason that no line can tell: what is behind it is gone for good. */
+  end(reason: HawserError): void {
+    this.connection.end(reason);
+  }
+
   #enter(state: LinkState, reason?: HawserError): void {
     if (this.#state === state || this.#state === 'lost') return;
     this.#state = state;
@@ -163,7 +167,8 @@ export class Link {
   #greetingFrame(port: Port, frame: Frame): void {
     if (port !== this.#port) return;
     // The agent has missed something, or was started again: its answer to our Hello tells.
-    if (frame.type === frameTypes.Ready.id && this.#greeting === undefined) this.#greet();
+    if (frame.type === frameTypes.Ready.id && this.#greeting?.answered !== false)
+      this.#greet({ announced: true });
     else this.#greeting?.frame(frame);
   }
 
@@ -174,12 +179,13 @@ export class Link {
   }
 
   /** Over the line in use. Without an answer that line is given up. */
-  #greet(): void {
+  #greet({ announced }: { readonly announced: boolean } = { announced: false }): void {
     this.#greeting?.stop();
     const port = this.#port;
     this.#greeting = new HostGreeting(port, {
       ...greetingOptions(this.#options, this.#connectionKey),
-      nextAttempt: () => ++this.#attempts,
+      announced,
+      attempts: this.#attempts,
       resume: () => this.connection.takePositions(),
       failed: (error) => {
         if (error.code === 'handshake_timeout') port.close();
@@ -190,7 +196,6 @@ export class Link {
   }
 
   #welcomed(port: Port, agreement: Agreement, welcome: Payload<'Welcome'>, theirs: Positions): void {
-    this.#greeting = undefined;
     const wrong =
       welcome.bootId === this.welcome.bootId ? this.connection.impossible(theirs) : startedAgain();
     if (wrong !== undefined) {
@@ -238,6 +243,7 @@ export class Link {
         else last = await this.#tryLine(line);
       } catch (error) {
         last = error instanceof HawserError ? error : new HawserError('internal', String(error));
+        if (last.code === 'unknown_vm') this.connection.end(last); // a VM that has ended does not come back
       }
       if (signal.aborted || this.connection.connected || !this.connection.open) return;
       if (systemClock.now() < limit.until) continue;

@@ -29,7 +29,7 @@ function complete(...words: string[]): string[] {
 }
 
 t.test('bash completes commands, options and values', (t) => {
-  t.same(complete('hawser', ''), ['exec', 'attach', 'relay', 'doctor', 'completion', 'help']);
+  t.same(complete('hawser', ''), ['exec', 'attach', 'relay', 'run', 'vm', 'doctor', 'completion', 'help']);
   t.same(complete('hawser', 'do'), ['doctor']);
   t.same(complete('hawser', '--v'), ['--version']);
   t.same(complete('hawser', 'exec', '--time'), ['--timeout']);
@@ -41,6 +41,12 @@ t.test('bash completes commands, options and values', (t) => {
   t.same(complete('hawser', 'exec', '-w', ''), [], 'a directory in the guest is not known here');
   t.same(complete('hawser', 'completion', ''), ['bash', 'zsh', 'fish']);
   t.same(complete('hawser', 'help', 'e'), ['exec']);
+  t.same(complete('hawser', 'vm', ''), ['ls', 'stop', 'kill', 'logs']);
+  t.same(complete('hawser', 'vm', '--fo'), ['--follow']);
+  t.same(complete('hawser', 'run', '--root', 'ext'), ['ext4', 'ext4-writable']);
+  t.same(complete('hawser', 'run', '--image', 'a'), ['a dir']);
+  t.same(complete('hawser', 'run', '--de'), ['--detach']);
+  t.same(complete('hawser', 'run', ''), [], 'it has no operand');
   t.end();
 });
 
@@ -81,6 +87,9 @@ t.test(
         'attach',
         'relay',
         'detach-keys',
+        'run',
+        'vm',
+        'detach',
         'doctor',
         'completion',
         'rlimit',

@@ -48,6 +48,14 @@ export const errorCodes = [
   'limit_exceeded',
   'connection_closed',
   'connection_lost',
+  // A VM that the host library started
+  'vm_launch_failed',
+  'vm_ended',
+  'unknown_vm',
+  'vm_name_in_use',
+  'too_many_vms',
+  'disk_in_use',
+  'hypervisor_error',
   // The library and the programs
   'aborted',
   'timed_out',
@@ -89,6 +97,8 @@ export interface HawserErrorFields {
   /** The launch step that failed. */
   readonly stage?: LaunchStage | undefined;
   readonly cause?: unknown;
+  /** Who holds what was wanted: a VM's name, and the pid of its hypervisor. */
+  readonly holder?: { readonly name: string; readonly pid: number } | undefined;
   /** What the command had written until then, where a call collects output. */
   readonly output?: { readonly stdout: Uint8Array; readonly stderr: Uint8Array } | undefined;
 }
@@ -111,6 +121,7 @@ export class HawserError extends Error {
   readonly code: ErrorCode;
   readonly errno: string | undefined;
   readonly stage: LaunchStage | undefined;
+  readonly holder: HawserErrorFields['holder'];
   readonly output: HawserErrorFields['output'];
 
   constructor(code: ErrorCode, message: string, fields: HawserErrorFields = {}) {
@@ -118,6 +129,7 @@ export class HawserError extends Error {
     this.code = code;
     this.errno = fields.errno;
     this.stage = fields.stage;
+    this.holder = fields.holder;
     this.output = fields.output;
   }
 }

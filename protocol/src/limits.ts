@@ -37,20 +37,26 @@ export const defaultLimits = {
   /** After so many messages an acknowledgement is sent at once. */
   ackMessagesMax: 64,
   /** A peer that has been silent for this long is sent a `Ping`. */
-  heartbeatIntervalMs: 10_000,
+  heartbeatIntervalMs: 5_000,
   /** A peer that has been silent for this long is gone, as far as this line goes. */
-  heartbeatTimeoutMs: 60_000,
+  heartbeatTimeoutMs: 20_000,
   /** On a line that may lose something, overdue answers are asked for after this. */
   probeIntervalMs: 500,
   /** Skipped bytes make the ends greet each other again so often at most; a proven loss does at once. */
   doubtIntervalMs: 200,
-  /** How long an agent keeps a connection that has no line, unless the host asks for less. */
-  resumeGraceMs: 30_000,
+  /**
+   * How long an agent keeps a connection that has no line, unless the host asks for less. Longer than
+   * `heartbeatTimeoutMs` and `handshakeTimeoutMs` together: a host that was not told that its line is gone finds
+   * out by its heartbeat, and may try one that leads nowhere before it comes back.
+   */
+  resumeGraceMs: 60_000,
   /** How long the host offers its `Hello` before it gives up. */
   handshakeTimeoutMs: 30_000,
   /** First and longest interval between two `Hello`s of one host. */
   helloIntervalMs: 200,
   helloIntervalMaxMs: 3_000,
+  /** First interval of those that resume a connection on a line that may lose something: a slow line is full then. */
+  helloAgainIntervalMs: 1_000,
   /** Memory of one output stream's spool, bytes. */
   spoolBytesMax: 1024 * 1024,
   /** Most history that a session may ask for, of each output, bytes. */

@@ -116,27 +116,23 @@ function qemuArguments(folder: string, options: GuestOptions): string[] {
     `socket,id=${name},path=${join(folder, `${name}.sock`)},server=on,wait=off`,
   ];
   const hasConsole = serials.includes('console');
+  const words = (text: string): string[] => text.split(' ');
+  const kernel = join(image, 'vmlinuz');
+  const initramfs = options.initramfs ?? join(image, 'initramfs.cpio');
+  const commandLine = ['console=ttyS0', 'panic=-1', ...append, ...(options.append ?? ['quiet'])].join(' ');
   return [
-    ...['-accel', 'tcg,thread=multi', '-cpu', 'max', '-M', machine, '-m', String(memoryMiB), '-smp', '1'],
-    ...['-nic', 'none', '-display', 'none', '-nodefaults', '-no-user-config', '-no-reboot'],
-    ...(hasConsole ? ['-chardev', 'stdio,id=console,signal=off'] : []),
-    ...serials.flatMap((name) => [
-      ...(name === 'console' ? [] : socket(name)),
-      ...['-serial', `chardev:${name}`],
-    ]),
-    ...(ports.length > 0 ? ['-device', `virtio-serial-${bus}`] : []),
-    ...ports.flatMap((name) => [...socket(name), '-device', `virtserialport,chardev=${name},name=${name}`]),
-    ...disks.flatMap((path, index) => [
-      ...['-drive', `id=disk${index},file=${path},format=raw,if=none`],
-      ...['-device', `virtio-blk-${bus},drive=disk${index}`],
-    ]),
-    '-kernel',
-    join(image, 'vmlinuz'),
-    '-initrd',
-    options.initramfs ?? join(image, 'initramfs.cpio'),
-    '-append',
-    ['console=ttyS0', 'panic=-1', ...append, ...(options.append ?? ['quiet'])].join(' '),
-  ];
+    words(`-accel tcg,thread=multi -cpu max -M ${machine} -m ${memoryMiB} -smp 1`),
+    words('-nic none -display none -nodefaults -no-user-config -no-reboot'),
+    hasConsole ? words('-chardev stdio,id=console,signal=off') : [],
+    serials.flatMap((name) => [...(name === 'console' ? [] : socket(name)), '-serial', `chardev:${name}`]),
+    ports.length > 0 ? ['-device', `virtio-serial-${bus}`] : [],
+    ports.flatMap((name) => [...socket(name), '-device', `virtserialport,chardev=${name},name=${name}`]),
+    disks.flatMap((path, index) => {
+      const drive = ['-drive', `id=disk${index},file=${path},format=raw,if=none`];
+      return [...drive, '-device', `virtio-blk-${bus},drive=disk${index}`];
+    }),
+    ['-kernel', kernel, '-initrd', initramfs, '-append', commandLine],
+  ].flat();
 }
 
 /** QEMU's socket file is there a moment before somebody listens on it, of which no event tells. */

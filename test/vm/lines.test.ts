@@ -63,7 +63,16 @@ t.test(
     });
 
     await t.test('the command hawser runs in the guest, over vsock', async (t) => {
-      const args = ['/opt/hawser/test/hawser.mjs', 'exec', 'vsock:1:5000', '--', 'sh', '-c', 'cat; exit 5'];
+      const args = [
+        '/opt/hawser/test/hawser.mjs',
+        'exec',
+        '-i',
+        'vsock:1:5000',
+        '--',
+        'sh',
+        '-c',
+        'cat; exit 5',
+      ];
       t.match(await agent.exec('/usr/bin/node', args, { input: 'deep' }), {
         code: 5,
         stdout: 'deep',

@@ -65,7 +65,6 @@ export class WallClock {
       return;
     }
     if (this.#agreed) this.#jump(byMs);
-    this.#agreed = false;
     if (!maySet) return;
     try {
       clocks.setRealtime(hostUs);
@@ -79,6 +78,8 @@ export class WallClock {
   }
 
   #jump(byMs: number): void {
+    // Until a host agrees again, it is the same jump that is seen.
+    this.#agreed = false;
     this.#epoch++;
     this.#options.jumped(byMs);
   }

@@ -105,11 +105,12 @@ function commandCase({ name, options, operand }: CommandModel): string {
 function valueCases({ name, options }: CommandModel): string[] {
   return options
     .filter(({ takes }) => takes !== undefined)
-    .map(({ long, short, values }) => {
+    .map(({ long, short, values, path }) => {
       const patterns = [short, long]
         .filter((flag) => flag !== undefined)
         .map((flag) => quote(`${name},${flag}`));
-      return `    ${patterns.join(' | ')}) ${values.length === 0 ? ':' : `_hawser_words ${values.map(quote).join(' ')}`} ;;`;
+      const words = values.length === 0 ? ':' : `_hawser_words ${values.map(quote).join(' ')}`;
+      return `    ${patterns.join(' | ')}) ${path ? '_hawser_files "$cur" \'\'' : words} ;;`;
     });
 }
 

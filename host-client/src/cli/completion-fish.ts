@@ -61,10 +61,17 @@ function commandLines({ name, options, operand }: CommandModel): string {
   ].join('\n');
 }
 
-function optionLine(condition: string, { long, short, description, takes, values }: OptionModel): string {
+function optionLine(
+  condition: string,
+  { long, short, description, takes, values, path }: OptionModel,
+): string {
   const flags = [...(short === undefined ? [] : [`-s ${short.slice(1)}`]), `-l ${long.slice(2)}`].join(' ');
   const value =
-    takes === undefined ? '' : ` -x${values.length === 0 ? '' : ` -a ${quote(values.join(' '))}`}`;
+    takes === undefined
+      ? ''
+      : path
+        ? ' -r -F'
+        : ` -x${values.length === 0 ? '' : ` -a ${quote(values.join(' '))}`}`;
   return `complete -c hawser -n ${quote(condition)} ${flags}${value} -d ${quote(description)}`;
 }
 

@@ -12,6 +12,8 @@ export interface OptionModel {
   readonly takes: string | undefined;
   /** Values, or beginnings of values (they end in `=`), worth offering. */
   readonly values: readonly string[];
+  /** The value is a path on this machine. */
+  readonly path: boolean;
 }
 
 export interface CommandModel {
@@ -27,7 +29,7 @@ export interface ProgramModel {
 }
 
 /** Beginnings of lines; what follows those in `pathKinds` is a path on this machine. */
-export const lineKinds = ['unix:', 'uart:', 'vsock:', 'firecracker:', 'exec:', 'local:'] as const;
+export const lineKinds = ['unix:', 'uart:', 'vsock:', 'firecracker:', 'exec:', 'local:', 'vm:'] as const;
 export const pathKinds = ['unix:', 'uart:', 'firecracker:'] as const;
 
 export const shells = ['bash', 'zsh', 'fish'] as const;
@@ -40,19 +42,28 @@ const optionValues: Readonly<Record<string, readonly string[]>> = {
   '--kill-signal': signalNames.map((name) => name.slice('SIG'.length)),
 };
 
+/** Options whose value is a path on this machine. */
+const pathOptions = new Set(['--image', '--kernel', '--disk']);
+
 /** What the scripts are made of, read from the command tree. */
 export function programModel(program: Command): ProgramModel {
   const help = program.createHelp();
   const commands = help.visibleCommands(program);
   const names = commands.map((command) => command.name());
-  const optionsOf = (command: Command): OptionModel[] =>
+  const ownOptions = (command: Command): OptionModel[] =>
     help.visibleOptions(command).map((option) => ({
       long: option.long ?? '',
       short: option.short,
       description: option.description,
       takes: option.required ? /<(.+)>/.exec(option.flags)?.[1] : undefined,
       values: option.argChoices ?? optionValues[option.long ?? ''] ?? [],
+      path: pathOptions.has(option.long ?? ''),
     }));
+  // Those of a command's own commands are offered behind any of them.
+  const optionsOf = (command: Command): OptionModel[] => {
+    const all = [command, ...subcommands(command)].flatMap(ownOptions);
+    return all.filter(({ long }, index) => all.findIndex((other) => other.long === long) === index);
+  };
   return {
     options: optionsOf(program),
     commands: commands.map((command) => ({
@@ -64,12 +75,19 @@ export function programModel(program: Command): ProgramModel {
   };
 }
 
+/** `hawser vm` has some. */
+function subcommands(command: Command): readonly Command[] {
+  return command.commands.filter((sub) => sub.name() !== 'help');
+}
+
 function operandOf(command: Command, commandNames: readonly string[]): CommandModel['operand'] {
   switch (command.registeredArguments[0]?.name()) {
     case 'LINE':
       return 'line';
     case 'SHELL':
       return { values: shells };
+    case undefined:
+      return { values: subcommands(command).map((sub) => sub.name()) };
     default:
       return { values: commandNames };
   }

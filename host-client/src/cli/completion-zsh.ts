@@ -1,6 +1,6 @@
 import { type CommandModel, lineKinds, type OptionModel, type ProgramModel } from './completion-model.js';
 
-const repeatable = new Set(['--env', '--rlimit', '--label', '--listen']);
+const repeatable = new Set(['--env', '--rlimit', '--label', '--listen', '--disk', '--kernel-arg']);
 
 export function zshScript({ options, commands }: ProgramModel): string {
   return `#compdef hawser
@@ -48,18 +48,23 @@ function commandCase({ name, options, operand }: CommandModel): string {
   const specs = options.map(optionSpec);
   if (operand === 'line') specs.push(quote('1:line:_hawser_line'));
   else specs.push(quote(`1:argument:(${operand.values.join(' ')})`));
-  if (name === 'exec') specs.push(quote('*::command in the guest:_files'));
+  if (name === 'exec' || name === 'run') specs.push(quote('*::command in the guest:_files'));
   return `        ${quote(name)})
           _arguments -s -S \\
 ${specs.map((spec) => `            ${spec}`).join(' \\\n')}
           ;;`;
 }
 
-function optionSpec({ long, short, description, takes, values }: OptionModel): string {
+function optionSpec({ long, short, description, takes, values, path }: OptionModel): string {
   const flags = [short, long].filter((flag) => flag !== undefined);
   const before = repeatable.has(long) ? "'*'" : `'(${flags.join(' ')})'`;
-  const action =
-    values.length === 0 ? ' ' : values[0]?.endsWith('=') ? equalsAction(values) : `(${values.join(' ')})`;
+  const action = path
+    ? '_files'
+    : values.length === 0
+      ? ' '
+      : values[0]?.endsWith('=')
+        ? equalsAction(values)
+        : `(${values.join(' ')})`;
   const value = takes === undefined ? '' : `:${escape(takes)}:${action}`;
   const names = flags.length === 1 ? (flags[0] ?? '') : `{${flags.join(',')}}`;
   return `${before}${names}${quote(`[${escape(description)}]${value}`)}`;

@@ -1,6 +1,7 @@
 import { HawserError } from '@hawser/protocol';
 import { type Agent, connect } from '../index.js';
 import { exitCodes } from './exit-code.js';
+import { formatBytes, formatDuration } from './format-amount.js';
 import { lineAdvice } from './line-advice.js';
 import { harmless, printError, printLine, printOutput, toJson } from './report.js';
 
@@ -80,14 +81,14 @@ function describe({ line, connectMs, agent, boot, limits, pingMs, exec, info }: 
     ['line', `${line}, answered after ${ms(connectMs)}${limits.checked ? ', every byte checksummed' : ''}`],
     [
       'agent',
-      `version ${agent.version}, protocol generation ${agent.generation}, pid ${info.pid}, up ${duration(info.uptimeMs)}`,
+      `version ${agent.version}, protocol generation ${agent.generation}, pid ${info.pid}, up ${formatDuration(info.uptimeMs)}`,
     ],
     ['system', `${system.hostname}, Linux ${system.release}, ${system.arch}, Node ${system.node}`],
     ['boot', `${boot.id}, epoch ${boot.epoch}`],
     ['features', agent.features.join(' ') || 'none'],
     [
       'limits',
-      `frames up to ${bytes(limits.frameBytesMax)}, ${bytes(limits.windowBytes)} of credit a stream`,
+      `frames up to ${formatBytes(limits.frameBytesMax)}, ${formatBytes(limits.windowBytes)} of credit a stream`,
     ],
     ['ping', `min ${ms(pingMs.min)}, median ${ms(pingMs.median)}, max ${ms(pingMs.max)} of ${pingMs.count}`],
     ['exec', 'ms' in exec ? `${ms(exec.ms)} for ${exec.cmd}` : `${exec.cmd}: ${exec.error}`],
@@ -95,7 +96,7 @@ function describe({ line, connectMs, agent, boot, limits, pingMs, exec, info }: 
       'sessions',
       `${info.sessionsRunning} running of at most ${info.sessionsMax}, ${info.sessionsStarted} started, ${info.launchesPending} being launched`,
     ],
-    ['buffers', `${bytes(info.spoolBytes)} of ${bytes(info.spoolBudgetBytes)}`],
+    ['buffers', `${formatBytes(info.spoolBytes)} of ${formatBytes(info.spoolBudgetBytes)}`],
     ...info.lines.map(lineRow),
   ];
   const width = Math.max(...rows.map(([name]) => name.length)) + 2;
@@ -104,27 +105,15 @@ function describe({ line, connectMs, agent, boot, limits, pingMs, exec, info }: 
 
 function lineRow(line: Findings['info']['lines'][number]): readonly [string, string] {
   const skipped =
-    line.skips === 0 ? 'nothing skipped' : `${bytes(line.skippedBytes)} skipped in ${line.skips} places`;
+    line.skips === 0
+      ? 'nothing skipped'
+      : `${formatBytes(line.skippedBytes)} skipped in ${line.skips} places`;
   return [
     'counters',
-    `${line.name}: in ${bytes(line.bytesIn)} / ${line.framesIn} frames, out ${bytes(line.bytesOut)} / ${line.framesOut} frames, ${skipped}`,
+    `${line.name}: in ${formatBytes(line.bytesIn)} / ${line.framesIn} frames, out ${formatBytes(line.bytesOut)} / ${line.framesOut} frames, ${skipped}`,
   ];
 }
 
 function ms(value: number): string {
   return `${value.toFixed(value < 10 ? 2 : 0)} ms`;
-}
-
-function duration(totalMs: number): string {
-  const seconds = Math.floor(totalMs / 1000);
-  if (seconds < 60) return `${seconds} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
-  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
-}
-
-function bytes(count: number): string {
-  if (count < 1024) return `${count} B`;
-  if (count < 1024 ** 2) return `${(count / 1024).toFixed(1)} KiB`;
-  if (count < 1024 ** 3) return `${(count / 1024 ** 2).toFixed(1)} MiB`;
-  return `${(count / 1024 ** 3).toFixed(1)} GiB`;
 }

@@ -9,8 +9,8 @@ import { printError, printOutput } from './report.js';
 import { SignalForwarder } from './signal-forwarder.js';
 import { LocalTerminal, localTerminalSize } from './terminal.js';
 
-/** What the options of `hawser exec` hold, under commander's names. */
-export interface ExecFlags {
+/** What the options that say how a command runs hold, under commander's names. */
+export interface CommandFlags {
   readonly interactive?: true;
   readonly tty?: true;
   readonly env?: Readonly<Record<string, string>>;
@@ -21,46 +21,78 @@ export interface ExecFlags {
   readonly rlimit?: RlimitSettings;
   readonly timeout?: number;
   readonly killSignal?: string;
-  readonly detach?: true;
-  readonly detachKeys: Uint8Array;
+  readonly json?: true;
+  readonly detachKeys?: Uint8Array;
+  readonly verbose?: true;
   readonly name?: string;
   readonly label?: Readonly<Record<string, string>>;
   readonly key?: string;
   readonly onDisconnect?: NonNullable<SpawnOptions['onDisconnect']>;
   readonly whenFull?: 'block' | 'drop-oldest';
   readonly history?: number;
-  readonly verbose?: true;
+}
+
+/** Those of `hawser exec`. */
+export interface ExecFlags extends CommandFlags {
+  readonly detach?: true;
   readonly token?: string;
   readonly connectTimeout: number;
-  readonly json?: true;
 }
+
+export type CommandWords = readonly [cmd: string, ...args: string[]];
 
 export interface ExecCall {
   readonly line: string;
-  readonly command: readonly [cmd: string, ...args: string[]];
+  readonly command: CommandWords;
   readonly flags: ExecFlags;
 }
 
 /** `hawser exec`: runs the command and resolves with the exit code for this program, everything written. */
-export async function exec(call: ExecCall): Promise<number> {
-  const { flags } = call;
-  const raw = flags.interactive === true && flags.tty === true && flags.detach !== true;
+export function exec({ line, command, flags }: ExecCall): Promise<number> {
+  const { detach } = flags;
+  const local = detach ? { raw: false, json: flags.json } : localEndsOf(flags);
+  return withLocalEnds(local, async (ends) => {
+    await using agent = await connect(line, {
+      handshakeTimeoutMs: flags.connectTimeout,
+      signal: ends.signals.aborted,
+      ...(flags.token !== undefined && { token: flags.token }),
+    });
+    if (detach) return await startDetached(agent, command, flags, ends);
+    return await runOn(agent, command, flags, ends); // the agent is closed when it is over
+  });
+}
+
+/** What a command with these flags needs here: a raw terminal with `-it`. */
+export function localEndsOf({ interactive, tty, json }: CommandFlags): LocalNeeds {
+  return { raw: interactive === true && tty === true, json };
+}
+
+interface LocalNeeds {
+  readonly raw: boolean;
+  readonly json: true | undefined;
+}
+
+/** What this program lends the command: its signals, and its terminal where that is to be raw. */
+export interface LocalEnds {
+  readonly signals: SignalForwarder;
+  readonly terminal: LocalTerminal | undefined;
+}
+
+/** Does `work` with this program's signals and terminal; what it throws is reported. @returns the exit code */
+export async function withLocalEnds(
+  { raw, json }: LocalNeeds,
+  work: (ends: LocalEnds) => Promise<number>,
+): Promise<number> {
   if (raw && !process.stdin.isTTY) {
-    await printError(noTerminal(), flags.json);
+    await printError(noTerminal(), json);
     return exitCodes.hawserFailed;
   }
   using signals = new SignalForwarder(raw);
   try {
-    await using agent = await connect(call.line, {
-      handshakeTimeoutMs: flags.connectTimeout,
-      signal: signals.aborted,
-      ...(flags.token !== undefined && { token: flags.token }),
-    });
-    if (flags.detach) return await startDetached(agent, call, signals);
-    return await runOn(agent, call, signals, raw ? new LocalTerminal() : undefined);
+    return await work({ signals, terminal: raw ? new LocalTerminal() : undefined });
   } catch (error) {
     if (signals.endedBy !== undefined) return signalExitCode(signals.endedBy);
-    await printError(error, flags.json);
+    await printError(error, json);
     return error instanceof HawserError ? errorExitCode(error.code) : exitCodes.hawserFailed;
   } finally {
     releaseInput();
@@ -70,8 +102,9 @@ export async function exec(call: ExecCall): Promise<number> {
 /** Starts it, says its id, and leaves it to itself. */
 async function startDetached(
   agent: Agent,
-  { command: [cmd, ...args], flags }: ExecCall,
-  signals: SignalForwarder,
+  [cmd, ...args]: CommandWords,
+  flags: CommandFlags,
+  { signals }: LocalEnds,
 ): Promise<number> {
   const options = { ...spawnOptions(flags, flags.tty ? localTerminalSize() : undefined), detached: true };
   const session = await agent.spawn(cmd, args, { ...options, signal: signals.aborted });
@@ -80,11 +113,12 @@ async function startDetached(
   return 0;
 }
 
-async function runOn(
+/** Runs the command in the guest, its streams being this program's. @returns the exit code */
+export async function runOn(
   agent: Agent,
-  { command: [cmd, ...args], flags }: ExecCall,
-  signals: SignalForwarder,
-  terminal: LocalTerminal | undefined,
+  [cmd, ...args]: CommandWords,
+  flags: CommandFlags,
+  { signals, terminal }: LocalEnds,
 ): Promise<number> {
   const size = flags.tty ? localTerminalSize() : undefined;
   try {
@@ -94,7 +128,7 @@ async function runOn(
     return await follow(session, {
       signals,
       terminal,
-      detachKeys: flags.detachKeys,
+      detachKeys: flags.detachKeys ?? new Uint8Array(0),
       forwardSignals: true,
       leaveOn: new Set(),
       size: flags.tty ? { sent: size } : undefined,
@@ -105,7 +139,7 @@ async function runOn(
   }
 }
 
-function spawnOptions(flags: ExecFlags, size: ReturnType<typeof localTerminalSize>): SpawnOptions {
+function spawnOptions(flags: CommandFlags, size: ReturnType<typeof localTerminalSize>): SpawnOptions {
   const term = flags.tty && process.env.TERM ? { TERM: process.env.TERM } : {};
   return {
     env: { ...term, ...flags.env },
@@ -123,7 +157,7 @@ function spawnOptions(flags: ExecFlags, size: ReturnType<typeof localTerminalSiz
 }
 
 /** How the session is found again, and what becomes of it meanwhile. */
-function keepingOptions(flags: ExecFlags): SpawnOptions {
+function keepingOptions(flags: CommandFlags): SpawnOptions {
   const labels = { ...flags.label, ...(flags.name !== undefined && { name: flags.name }) };
   return {
     ...(Object.keys(labels).length > 0 && { labels }),

@@ -8,6 +8,7 @@ Lines:
   firecracker:/run/vm.vsock:5000   a port behind Firecracker's or Cloud Hypervisor's Unix socket
   exec:ssh host hawser-agentd …    the standard streams of a command
   local:                           an agent started here, for trying things out
+  vm:NAME                          a VM that "hawser run --detach" started
 
   Set HAWSER_LINE to leave the line out.
 
@@ -20,8 +21,9 @@ Examples:
   hawser exec -d unix:/run/hawser.sock -- make
   hawser attach --from-start unix:/run/hawser.sock SESSION
   hawser relay uart:/dev/ttyS0
+  hawser run --image ./image -- uname -a
 
-Exit codes of "hawser exec" and "hawser attach":
+Exit codes of "hawser exec", "hawser attach" and "hawser run":
   0 to 255   the command's own; 128+n when signal n ended it
   124        --timeout ended the command
   125        Hawser itself failed: the line, the agent, the options
@@ -85,4 +87,22 @@ Examples:
   id=$(hawser exec -d unix:/run/hawser.sock -- make)
   hawser attach --from-start unix:/run/hawser.sock "$id"
   hawser attach --no-stdin unix:/run/hawser.sock "$id"
+`;
+
+export const runHelp = `
+The command's streams, signals and exit codes are as with "hawser exec"; 125 also says that no VM could be started.
+
+Examples:
+  hawser run --image ./image -- uname -a
+  hawser run --image ./image --memory 1024 --disk data.raw -it -- sh
+  hawser run --image ./image --detach --name build-7
+  hawser exec vm:build-7 -- make
+  hawser vm stop build-7
+`;
+
+export const vmHelp = `
+Examples:
+  hawser vm ls
+  hawser vm logs -f build-7
+  hawser vm stop build-7
 `;

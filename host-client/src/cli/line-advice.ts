@@ -5,6 +5,7 @@ export function lineAdvice(line: string, code: ErrorCode): readonly string[] {
   const kind = line.slice(0, line.indexOf(':') + 1);
   switch (code) {
     case 'line_open_failed':
+    case 'unknown_vm':
       return openAdvice[kind] ?? [];
     case 'handshake_timeout':
     case 'line_closed':
@@ -38,6 +39,7 @@ const openAdvice: Readonly<Record<string, readonly string[]>> = {
   ],
   'exec:': ['Does the command run by itself? What it prints on standard error appears here.'],
   'local:': ['Is @hawser/agentd installed and built beside this package?'],
+  'vm:': ['"hawser vm ls" lists the VMs that run.'],
 };
 
 const silentAdvice: Readonly<Record<string, readonly string[]>> = {

@@ -1,20 +1,22 @@
 import { createRequire } from 'node:module';
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { BadValue } from './bad-value.js';
+import { Command, CommanderError } from 'commander';
+import { addCommandOptions, connectTimeout, token } from './command-options.js';
 import type { DoctorFlags } from './doctor.js';
 import type { ExecFlags } from './exec.js';
 import { exitCodes } from './exit-code.js';
 import { doctorHelp, execHelp, lineHelp, programHelp } from './help-text.js';
-import { parseVariable } from './parse-assignment.js';
-import { parseDuration } from './parse-duration.js';
-import { parseRlimit } from './parse-rlimit.js';
-import { parseSignal } from './parse-signal.js';
-import { parseUmask } from './parse-umask.js';
 import type { ProgramParts } from './session-program.js';
 import { addAttach, addRelay, addSessionOptions } from './session-program.js';
+import { addRun, addVm } from './vm-program.js';
 
 /** How commander fails when a command and its arguments stand where hawser's own are expected. */
 const misplaced = new Set(['commander.unknownOption', 'commander.excessArguments']);
+
+/** The commands that run a command of the guest's. */
+const usages: Readonly<Record<string, string>> = {
+  exec: 'hawser exec [LINE] -- COMMAND [ARGUMENT...]',
+  run: 'hawser run [options] -- COMMAND [ARGUMENT...]',
+};
 
 /** Runs `hawser` with these arguments; resolves with the exit code. What a command needs is loaded when it runs. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
@@ -28,10 +30,9 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     return exitCode;
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    if (argv[0] === 'exec' && command === undefined && misplaced.has(error.code))
-      process.stderr.write(
-        'The command to run comes after "--": hawser exec [LINE] -- COMMAND [ARGUMENT...]\n',
-      );
+    const usage = usages[argv[0] ?? ''];
+    if (usage !== undefined && command === undefined && misplaced.has(error.code))
+      process.stderr.write(`The command to run comes after "--": ${usage}\n`);
     return error.exitCode === 0 ? 0 : exitCodes.hawserFailed;
   }
 }
@@ -41,7 +42,7 @@ function splitCommand(argv: readonly string[]): {
   own: readonly string[];
   command: readonly string[] | undefined;
 } {
-  const at = argv[0] === 'exec' ? argv.indexOf('--') : -1;
+  const at = Object.hasOwn(usages, argv[0] ?? '') ? argv.indexOf('--') : -1;
   return at === -1
     ? { own: argv, command: undefined }
     : { own: argv.slice(0, at), command: argv.slice(at + 1) };
@@ -62,9 +63,11 @@ export function createProgram(
     .configureHelp({ helpWidth: Math.min(process.stdout.columns ?? 100, 110) })
     .addHelpText('after', programHelp);
   addExec(program, command, ended);
-  const parts: ProgramParts = { lineOf, token, connectTimeout, ended };
+  const parts: ProgramParts = { lineOf, ended };
   addAttach(program, parts);
   addRelay(program, parts);
+  addRun(program, command, ended);
+  addVm(program, ended);
   addDoctor(program, ended);
   addCompletion(program);
   return program;
@@ -75,31 +78,13 @@ function addExec(
   command: readonly string[] | undefined,
   ended: (exitCode: number) => void,
 ): void {
-  addSessionOptions(program.command('exec'))
+  addSessionOptions(addCommandOptions(program.command('exec')))
     .summary('run a command in the guest')
     .description('Runs a command in the guest: its output appears here, and its exit code is the exit code.')
     .usage('[options] [LINE] -- COMMAND [ARGUMENT...]')
     .argument('[LINE]', lineHelp)
-    .option('-i, --interactive', 'give the command this standard input (else it reads an immediate end)')
-    .option('-t, --tty', 'run it in a terminal of its own')
-    .addOption(environment())
-    .option('-w, --workdir <DIR>', 'working directory in the guest')
-    .option('-u, --user <USER>', 'name, uid, name:group or uid:gid, looked up in the guest')
-    .addOption(rlimits())
-    .addOption(duration('--timeout <DURATION>', 'end the command after so long: 500ms, 5s, 2m'))
-    .addOption(
-      new Option(
-        '--kill-signal <SIGNAL>',
-        'what --timeout ends it with; SIGKILL follows (default: TERM)',
-      ).argParser(checked(parseSignal)),
-    )
-    .addOption(
-      new Option('--umask <MASK>', 'file mode mask, octal (default: 022)').argParser(checked(parseUmask)),
-    )
-    .option('--inherit-env', "start from the agent's own environment")
     .addOption(token())
     .addOption(connectTimeout('30s'))
-    .option('--json', 'print the exit record, or the error, as one last line of JSON on standard error')
     .addHelpText('after', execHelp)
     .action(async (line: string | undefined, flags: ExecFlags, self: Command) => {
       const [cmd, ...args] = command ?? [];
@@ -153,62 +138,6 @@ function lineOf(named: string | undefined, command: Command): string {
   return command.error(
     `error: no line: name one, as in "hawser ${command.name()} unix:/run/hawser.sock", or set HAWSER_LINE`,
   );
-}
-
-function environment(): Option {
-  return new Option(
-    '-e, --env <NAME=VALUE>',
-    'a variable of the command; NAME alone takes the value it has here',
-  ).argParser(
-    checked((text: string, before: Readonly<Record<string, string>> = {}) => {
-      const variable = parseVariable(text, process.env);
-      return variable === undefined ? before : { ...before, [variable[0]]: variable[1] };
-    }),
-  );
-}
-
-function rlimits(): Option {
-  return new Option(
-    '--rlimit <NAME=SOFT[:HARD]>',
-    'a resource limit, such as nofile=64:128 or core=unlimited',
-  ).argParser(
-    checked((text: string, before: Readonly<Record<string, unknown>> = {}) => ({
-      ...before,
-      ...parseRlimit(text),
-    })),
-  );
-}
-
-function token(): Option {
-  return new Option(
-    '--token <TOKEN>',
-    'shown to an agent that wants one; the environment is the safer place for it',
-  ).env('HAWSER_TOKEN');
-}
-
-function connectTimeout(value: string): Option {
-  return duration('--connect-timeout <DURATION>', 'give up when nothing answers for so long').default(
-    parseDuration(value),
-    value,
-  );
-}
-
-function duration(flags: string, description: string): Option {
-  return new Option(flags, description).argParser(checked(parseDuration));
-}
-
-/** commander names the option and the value when a parser throws its own kind of error. */
-function checked<Before, Value>(
-  parse: (text: string, before: Before) => Value,
-): (text: string, before: Before) => Value {
-  return (text, before) => {
-    try {
-      return parse(text, before);
-    } catch (error) {
-      if (error instanceof BadValue) throw new InvalidArgumentError(error.message);
-      throw error;
-    }
-  };
 }
 
 function packageVersion(): string {

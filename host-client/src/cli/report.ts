@@ -8,6 +8,13 @@ export function printLine(text: string, lineEnd = '\n'): Promise<void> {
   });
 }
 
+/** Writes a line to standard output, and waits until it is written. */
+export function printOutput(text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(`${text}\n`, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
 /** One line: bigints as numbers where a number holds them, else as text. */
 export function printJson(value: unknown): Promise<void> {
   return printLine(toJson(value));
@@ -37,11 +44,4 @@ function errorFields(error: unknown): Record<string, unknown> {
   if (!(error instanceof HawserError)) return { code: 'internal', message: String(error) };
   const { code, stage, errno, message } = error;
   return { code, stage, errno, message };
-}
-
-/** Writes a line to standard output, and waits until it is written. */
-export function printOutput(text: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    process.stdout.write(`${text}\n`, (error) => (error ? reject(error) : resolve()));
-  });
 }

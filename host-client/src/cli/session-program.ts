@@ -1,6 +1,6 @@
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import type { AttachFlags } from './attach.js';
-import { BadValue } from './bad-value.js';
+import { checked, connectTimeout, token } from './command-options.js';
 import { attachHelp, lineHelp, relayHelp } from './help-text.js';
 import { parseAssignment } from './parse-assignment.js';
 import { parseDetachKeys } from './parse-detach-keys.js';
@@ -11,8 +11,6 @@ import type { RelayFlags } from './relay.js';
 export interface ProgramParts {
   /** The line that was named, or the one in the environment. */
   readonly lineOf: (named: string | undefined, command: Command) => string;
-  readonly token: () => Option;
-  readonly connectTimeout: (value: string) => Option;
   readonly ended: (exitCode: number) => void;
 }
 
@@ -58,7 +56,7 @@ export function addSessionOptions(command: Command): Command {
     );
 }
 
-export function addAttach(program: Command, { lineOf, token, connectTimeout, ended }: ProgramParts): void {
+export function addAttach(program: Command, { lineOf, ended }: ProgramParts): void {
   program
     .command('attach')
     .summary('follow a session that is there')
@@ -116,18 +114,4 @@ function detachKeys(): Option {
   )
     .argParser(checked(parseDetachKeys))
     .default(parseDetachKeys(detachKeysDefault), detachKeysDefault);
-}
-
-/** commander names the option and the value when a parser throws its own kind of error. */
-function checked<Before, Value>(
-  parse: (text: string, before: Before) => Value,
-): (text: string, before: Before) => Value {
-  return (text, before) => {
-    try {
-      return parse(text, before);
-    } catch (error) {
-      if (error instanceof BadValue) throw new InvalidArgumentError(error.message);
-      throw error;
-    }
-  };
 }

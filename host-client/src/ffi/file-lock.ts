@@ -12,6 +12,7 @@ import { errnoName, loadKoffi } from './koffi.js';
 const lockedByte = 1n << 62n;
 
 const setLock = 37; // F_OFD_SETLK
+const setLockWait = 38; // F_OFD_SETLKW
 const readLock = 0; // F_RDLCK
 const writeLock = 1; // F_WRLCK
 
@@ -46,6 +47,15 @@ export function tryLock(fd: number, mode: LockMode): boolean {
   if (errno === 0) return true;
   if (errno === constants.errno.EAGAIN || errno === constants.errno.EACCES) return false;
   throw lockFailed(errno);
+}
+
+/** Takes the exclusive lock, and blocks this process until it is free: for sections that last milliseconds. */
+export function lockAndWait(fd: number): void {
+  for (;;) {
+    const errno = lock(fd, setLockWait, 'exclusive');
+    if (errno === 0) return;
+    if (errno !== constants.errno.EINTR) throw lockFailed(errno);
+  }
 }
 
 /** @returns 0 or an errno */

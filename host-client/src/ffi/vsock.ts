@@ -1,9 +1,8 @@
-import { createRequire } from 'node:module';
 import type { OnReadOpts, SocketConstructorOpts } from 'node:net';
 import { Socket } from 'node:net';
 import { constants } from 'node:os';
 import { HawserError } from '@hawser/protocol';
-import type koffi from 'koffi';
+import { errnoName, loadKoffi } from './koffi.js';
 
 /**
  * AF_VSOCK, of which Node knows nothing, through libc. Only this module needs koffi, an optional
@@ -18,8 +17,6 @@ const soError = 4;
 const pollOut = 4;
 const closeOnExec = 0o2000000;
 const nonBlocking = 0o4000;
-
-type Koffi = typeof koffi;
 
 interface Libc {
   errno(): number;
@@ -40,14 +37,7 @@ function libc(): Libc {
 }
 
 function load(): Libc {
-  let ffi: Koffi;
-  try {
-    ffi = createRequire(import.meta.url)('koffi') as Koffi;
-  } catch (cause) {
-    throw new HawserError('missing_dependency', 'vsock: lines need the package koffi: npm install koffi', {
-      cause,
-    });
-  }
+  const ffi = loadKoffi('vsock: lines need');
   // The process itself: Node is linked with the libc that is there, glibc or musl.
   const library = ffi.load(null);
   return {
@@ -60,11 +50,6 @@ function load(): Libc {
     dup3: library.func('int dup3(int from, int to, int flags)'),
     close: library.func('int close(int fd)'),
   };
-}
-
-function errnoName(errno: number): string {
-  const found = Object.entries(constants.errno).find(([, number]) => number === errno);
-  return found?.[0] ?? `errno ${errno}`;
 }
 
 function failed(call: string, errno: number, what: string): HawserError {

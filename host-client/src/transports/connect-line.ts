@@ -5,6 +5,7 @@ import { openFirecracker } from './firecracker-line.js';
 import { openLocal } from './local-line.js';
 import { openUart } from './uart-line.js';
 import { openUnix } from './unix-line.js';
+import { vmOpener } from './vm-line.js';
 import { openVsock } from './vsock-line.js';
 
 export interface OpenLineOptions {
@@ -35,6 +36,7 @@ export const lineOpeners: Readonly<Record<string, LineOpener>> = {
   firecracker: openFirecracker,
   exec: openExec,
   local: openLocal,
+  vm: vmOpener(() => lineOpeners),
 };
 
 /** Whether the same agent may be at the other end when the line is opened once more. */
@@ -53,6 +55,7 @@ const openTimeoutMs = 10_000;
  * - `firecracker:PATH:PORT`, the Unix socket that Firecracker and Cloud Hypervisor make for vsock
  * - `exec:COMMAND`, a shell command whose stdin and stdout are the line
  * - `local:[ARGUMENTS]`, an agent of our own on this machine
+ * - `vm:NAME`, the line of a VM that `launchVm` or `hawser run` started
  *
  * @example
  * const line = await openLine('unix:/run/hawser.sock', { timeoutMs: 2_000 });

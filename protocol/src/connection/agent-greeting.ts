@@ -70,7 +70,9 @@ export class AgentGreeting {
   /** Something of that lane was lost: its host is asked to greet again, until it does. */
   ask(lane: number): void {
     const { limits, clock } = this.#options;
-    let intervalMs = limits.helloIntervalMs;
+    let intervalMs: number = this.#port.line.mayCorrupt
+      ? limits.helloAgainIntervalMs
+      : limits.helloIntervalMs;
     const say = (): void => {
       this.announce(lane);
       this.#asking.set(lane, clock.after(intervalMs, say));
@@ -106,6 +108,8 @@ export class AgentGreeting {
 
   #hello(lane: number, hello: Payload<'Hello'>): void {
     const connection = this.#options.find(hello.connectionKey);
+    // A repetition, or one that a line had kept: the positions in it, and those in its answer, are old.
+    if (connection?.isRepeated(hello.attempt) === true) return;
     const theirs = positionsFromWire(hello.resume);
     const refusal = this.#refusal(lane, hello) ?? this.#notResumable(hello, connection, theirs);
     if (refusal !== undefined) {
@@ -134,7 +138,7 @@ export class AgentGreeting {
     if (connection === undefined) {
       this.#options.welcomed(lane, agreement, hello);
     } else {
-      connection.resume(this.#port, lane, agreement, theirs);
+      connection.resume(this.#port, lane, agreement, theirs, hello.attempt);
       this.#options.resumed(lane, connection);
     }
   }

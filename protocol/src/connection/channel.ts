@@ -81,6 +81,11 @@ export class Channel {
     for (const stream of this.#sending) stream.abandon();
   }
 
+  /** @internal It was set up: its streams are known. */
+  get hasStreams(): boolean {
+    return this.#sending.length + this.#receiving.length > 0;
+  }
+
   /** @internal */
   get sendStreams(): readonly SendStream[] {
     return this.#sending;

@@ -111,6 +111,8 @@ export class Connection implements PortClient {
   readonly #log: MessageLog;
   readonly #channels = new Map<number, Channel>();
   #channelNumberMax = 0;
+  /** The highest channel that was opened here, or that a message came on. */
+  #channelHeardMax = 0;
   readonly #links: Uint8Array[] = [];
   #messages: Uint8Array[] = [];
   readonly #streams: SendStream[] = [];
@@ -120,6 +122,8 @@ export class Connection implements PortClient {
   #cancelHeartbeat: (() => void) | undefined;
   #cancelProbe: (() => void) | undefined;
   #cancelDoubt: (() => void) | undefined;
+  /** Number of the newest Hello that it has gone on with, at the agent's end. */
+  #attempt = 0;
   /** When it came onto its line. */
   #attachedAt = 0;
   /** Something came since the heartbeat last looked. */
@@ -208,6 +212,7 @@ export class Connection implements PortClient {
     const channel = new Channel(this, number, handler);
     this.#channels.set(number, channel);
     this.#channelNumberMax = Math.max(this.#channelNumberMax, number);
+    this.#channelHeardMax = Math.max(this.#channelHeardMax, number);
     return channel;
   }
 
@@ -300,6 +305,11 @@ export class Connection implements PortClient {
     return { received: this.#log.takeAck(), streams };
   }
 
+  /** Whether a Hello of that number, or a later one, made this end go on already. */
+  isRepeated(attempt: number | undefined): boolean {
+    return attempt !== undefined && attempt <= this.#attempt;
+  }
+
   /** @returns what is wrong with the positions of somebody who claims to be the other end. */
   impossible({ received, streams }: Positions): HawserError | undefined {
     const wrong = (what: string): HawserError =>
@@ -316,9 +326,12 @@ export class Connection implements PortClient {
   /**
    * Goes on over `port`, which may be the one that it had, from where the other end is: what that lacks is
    * sent again. For positions that `impossible` found nothing wrong with.
+   *
+   * @param attempt number of the Hello that they come from, at the agent's end.
    */
-  resume(port: Port, lane: number, agreement: Agreement, theirs: Positions): void {
+  resume(port: Port, lane: number, agreement: Agreement, theirs: Positions, attempt = 0): void {
     if (this.#state.at === 'closed') return;
+    this.#attempt = Math.max(this.#attempt, attempt);
     this.#leavePort();
     this.#lane = lane;
     this.#agreement = agreement;
@@ -539,6 +552,7 @@ export class Connection implements PortClient {
       return;
     }
     const message = { name, number: frame.offset, body } as Message;
+    this.#channelHeardMax = Math.max(this.#channelHeardMax, frame.channel);
     const channel = this.#channels.get(frame.channel);
     if (channel !== undefined) channel.handler.message(message);
     else this.#handler.request(frame.channel, message);
@@ -567,11 +581,14 @@ export class Connection implements PortClient {
   }
 
   #data(frame: Frame): boolean {
-    const stream = this.#channels.get(frame.channel)?.receiving(frame.type);
+    const channel = this.#channels.get(frame.channel);
+    const stream = channel?.receiving(frame.type);
     const fin = (frame.flags & frameFlags.FIN) !== 0;
     if (stream === undefined) {
       this.#handler.notice({ kind: 'stale_channel', channel: frame.channel });
-      if (fin) this.#consumedAll(frame);
+      // Of a channel that was never heard of, or has no stream yet, the message that opens it was lost and will come again.
+      const early = channel === undefined ? frame.channel > this.#channelHeardMax : !channel.hasStreams;
+      if (fin && !early) this.#consumedAll(frame);
       return true;
     }
     const gap = (frame.flags & frameFlags.GAP) !== 0;
@@ -735,10 +752,15 @@ export class Connection implements PortClient {
   }
 
   #probe(): void {
-    if (this.#state.at !== 'open') return;
+    // What the line has not taken yet is not overdue.
+    if (this.#state.at !== 'open' || this.#links.length > 0) return;
     const message = this.#log.oldestUnacked;
-    if (message !== undefined && message === this.#overdue && this.#links.length < linksMax)
-      this.#links.push(message);
+    if (message !== undefined && message === this.#overdue) this.#links.push(message);
+    const overdueFrom = this.#clock.now() - this.#limits.probeIntervalMs;
+    for (const [nonce, { sentAt }] of this.#pings) {
+      if (sentAt <= overdueFrom && this.#links.length < linksMax)
+        this.#links.push(this.#encodeLink('Ping', 0, nonce, nothing));
+    }
     this.#overdue = message;
     for (const channel of this.#channels.values()) {
       for (const stream of channel.sendStreams) {

@@ -13,6 +13,14 @@ import type { Port } from './port.js';
 import type { Positions } from './positions.js';
 import { positionsFromWire, positionsOnWire } from './positions.js';
 
+/** Numbers the Hellos of one connection, over all its greetings and lines. */
+export interface HelloAttempts {
+  /** The number of the last Hello. */
+  sent: number;
+  /** That of the newest that was answered: what answers it again, or an older one, is a repetition. */
+  answered: number;
+}
+
 export interface HostGreetingOptions {
   readonly lane: number;
   readonly limits: Limits;
@@ -30,9 +38,16 @@ export interface HostGreetingOptions {
   readonly graceMs?: number | undefined;
   /** The connection that is to go on; nothing for a new one. Asked before each `Hello`. */
   readonly resume?: (() => Positions) | undefined;
-  /** Numbers the Hellos of a connection, over all its greetings; its own count unless given. */
-  readonly nextAttempt?: (() => number) | undefined;
-  /** @param theirs where the agent is, if it knew the connection. */
+  /** The agent has just said `Ready`, which is why it is greeted. */
+  readonly announced?: boolean | undefined;
+  /** Of the connection that is to go on; its own count for a new one. */
+  readonly attempts?: HelloAttempts | undefined;
+  /**
+   * An answer came. When a connection goes on, every Hello of it that an agent answers makes both ends go on from
+   * the positions in that pair, so this is called again for each that was sent before the first answer came.
+   *
+   * @param theirs where the agent is, if it knew the connection.
+   */
   welcomed(agreement: Agreement, welcome: Payload<'Welcome'>, theirs: Positions): void;
   /** No connection came of it. */
   failed(error: HawserError): void;
@@ -49,19 +64,25 @@ export class HostGreeting {
   readonly #startedAt: number;
   #intervalMs: number;
   #cancelTimer: (() => void) | undefined;
-  #state: 'greeting' | 'done' = 'greeting';
+  /** `answered`: goes on listening for the answers to Hellos that were sent after the one answered. */
+  #state: 'greeting' | 'answered' | 'done' = 'greeting';
   #fillersSent = 0;
+  /** The agent has just opened the line: no half of a frame can be waiting there. */
+  #announced: boolean;
   #hellosSent = 0;
-  /** The number of the last Hello. */
-  #attempt = 0;
+  #saidAt = 0;
+  readonly #attempts: HelloAttempts;
   /** Hellos that came back, or came of another host. */
   #hellosSeen = 0;
 
   constructor(port: Port, options: HostGreetingOptions) {
     this.#port = port;
     this.#options = options;
+    this.#announced = options.announced ?? false;
     this.#startedAt = options.clock.now();
-    this.#intervalMs = options.limits.helloIntervalMs;
+    const slow = options.resume !== undefined && port.line.mayCorrupt;
+    this.#intervalMs = slow ? options.limits.helloAgainIntervalMs : options.limits.helloIntervalMs;
+    this.#attempts = options.attempts ?? { sent: 0, answered: 0 };
     this.#sayHello();
     this.#sayHelloLater();
   }
@@ -71,7 +92,8 @@ export class HostGreeting {
     if (this.#state === 'done') return;
     switch (frame.type) {
       case frameTypes.Ready.id:
-        this.#sayHello();
+        this.#announced = true;
+        if (this.#state === 'greeting' && this.#readyIsNew()) this.#sayHello();
         return;
       case frameTypes.Welcome.id:
         this.#decoded('Welcome', frame, (welcome) => this.#welcome(welcome));
@@ -85,15 +107,33 @@ export class HostGreeting {
     }
   }
 
+  /** The agent was reached: a `Ready` that comes now asks for another greeting. */
+  get answered(): boolean {
+    return this.#state !== 'greeting';
+  }
+
   /** Gives up: nothing is called afterwards. */
   stop(): void {
     this.#state = 'done';
     this.#cancelTimer?.();
   }
 
+  /**
+   * A `Ready` that crossed our Hello asks for nothing that the agent does not get. Each Hello makes a connection
+   * go on anew, and what was sent since the last is sent twice; a new one may as well be said once too often.
+   */
+  #readyIsNew(): boolean {
+    if (this.#port.greetingWaits) return false;
+    return (
+      this.#options.resume === undefined ||
+      this.#options.clock.now() - this.#saidAt >= this.#options.limits.helloIntervalMs / 2
+    );
+  }
+
   #sayHello(): void {
+    this.#saidAt = this.#options.clock.now();
     this.#hellosSent++;
-    this.#attempt = this.#options.nextAttempt?.() ?? this.#hellosSent;
+    const attempt = ++this.#attempts.sent;
     const { codec, limits, connectionKey, hostVersion, token } = this.#options;
     const hello: Payload<'Hello'> = {
       generations: [...generations],
@@ -104,7 +144,7 @@ export class HostGreeting {
       frameBytesMax: limits.frameBytesMax,
       checked: this.#options.checked || this.#port.line.mayCorrupt,
       wallClockUs: this.#options.wallClockUs(),
-      attempt: this.#attempt,
+      attempt,
       graceMs: this.#options.graceMs,
       resume: this.#resumption(),
     };
@@ -129,8 +169,11 @@ export class HostGreeting {
         return;
       }
       this.#intervalMs = Math.min(this.#intervalMs * 2, limits.helloIntervalMaxMs);
-      this.#fill();
-      this.#sayHello();
+      // What a slow line has not taken yet, nobody can have answered.
+      if (!this.#port.greetingWaits) {
+        this.#fill();
+        this.#sayHello();
+      }
       this.#sayHelloLater();
     });
   }
@@ -142,9 +185,13 @@ export class HostGreeting {
     if (!line.mayCorrupt && this.#hellosSent < hellosOnSoundLine) return;
     const step = this.#fillersSent++;
     // Where nobody was ever heard, nothing may be there yet: what is sent to a guest that boots it has to
-    // read first, and a serial port is slow.
-    if (step >= fillersUnheard && this.#port.counters.bytesIn === 0) return;
-    this.#port.sendUnasked(new Uint8Array(fillerBytes[Math.min(step, fillerBytes.length - 1)] as number));
+    // read first, and a serial port is slow. A kernel's boot messages are no sign of an agent.
+    if (step >= fillersUnheard && this.#port.counters.framesIn === 0) return;
+    // Half a Hello of ours is the most that an agent can wait for that has just come. It may only be slow: a
+    // serial port would be busy for a minute with more than the least.
+    const least = step === 0 || this.#announced ? line.dataBytesPreferred + fillerBytesMin : fillerBytesMax;
+    const usual = this.#announced ? fillerBytes[0] : fillerBytes[Math.max(0, step - 1)];
+    this.#port.sendUnasked(new Uint8Array(Math.min(least, usual ?? fillerBytesMax)));
   }
 
   #decoded<N extends 'Welcome' | 'Reject'>(name: N, frame: Frame, then: (body: Payload<N>) => void): void {
@@ -175,8 +222,11 @@ export class HostGreeting {
       this.#fail(new HawserError('protocol_violation', `the agent's ${text}`));
       return;
     }
-    this.stop();
-    const { limits, connectionKey } = this.#options;
+    const { attempts, limits, connectionKey } = this.#options;
+    this.#attempts.answered = Math.max(this.#attempts.answered, welcome.attempt ?? this.#attempts.sent);
+    this.#cancelTimer?.();
+    this.#state =
+      attempts === undefined || this.#attempts.answered >= this.#attempts.sent ? 'done' : 'answered';
     this.#options.welcomed(
       {
         generation: welcome.generation,
@@ -196,7 +246,7 @@ export class HostGreeting {
     );
   }
 
-  /** Not an answer to somebody who held this line before us, or to a Hello that was overtaken: its positions are old. */
+  /** Not an answer to somebody who held this line before us, or one that came before: its positions are old. */
   #isOurs({
     connectionKey,
     attempt,
@@ -207,7 +257,7 @@ export class HostGreeting {
     if (connectionKey !== undefined && Buffer.compare(connectionKey, this.#options.connectionKey) !== 0)
       return false;
     // A new connection has no positions yet: any answer will do.
-    return this.#options.resume === undefined || attempt === undefined || attempt === this.#attempt;
+    return this.#options.resume === undefined || attempt === undefined || attempt > this.#attempts.answered;
   }
 
   #rejected(reject: Payload<'Reject'>): void {
@@ -226,9 +276,12 @@ export class HostGreeting {
 /** On a line that loses nothing, so many Hellos go unanswered before there is filler. */
 export const hellosOnSoundLine = 2;
 /**
- * Zeros before a repeated Hello, bytes: at first more than a data frame to a serial port, then more than
- * one to a virtio-serial port, then more than one to anybody, and a large message.
+ * Zeros before a repeated Hello, bytes: at first as much as a data frame of this line and a bit, which a slow line
+ * has behind it in a tenth of a second; then more than a data frame to a serial port, to a virtio-serial port, to
+ * anybody, and a large message.
  */
-export const fillerBytes = [6 * 1024, 40 * 1024, 160 * 1024, 640 * 1024, 1024 * 1024] as const;
+export const fillerBytes = [6 * 1024, 40 * 1024, 160 * 1024, 640 * 1024] as const;
+const fillerBytesMin = 1024;
+const fillerBytesMax = 1024 * 1024;
 /** As long as nothing was ever heard, only so many of these. */
 export const fillersUnheard = 2;

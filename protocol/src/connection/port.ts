@@ -80,6 +80,8 @@ export class Port {
   /** What of the last write the line did not take. */
   #restHead: Uint8Array | undefined;
   #restBody: Uint8Array | undefined;
+  /** That is of a greeting, at least in part. */
+  #greetingRest = false;
   /** It took less than all: nothing is written before it says `writable`. */
   #lineFull = false;
   #flushScheduled = false;
@@ -156,6 +158,11 @@ export class Port {
     this.sendUnasked(encodeFrame({ type, lane, flags: frameFlags.CHECKED, payload }));
   }
 
+  /** A greeting, or filler before one, was not taken by the line yet. */
+  get greetingWaits(): boolean {
+    return this.#greetings.length > 0 || this.#greetingRest;
+  }
+
   /** As `sendLast`, for bytes that a peer may cause without end and never read: beyond a limit they are not sent. */
   sendUnasked(bytes: Uint8Array): void {
     if (this.#greetings.length >= greetingsMax) return;
@@ -205,7 +212,7 @@ export class Port {
     this.counters.skippedBytes += bytes;
     this.counters.skips++;
     this.#handler.skipped(bytes, reason);
-    for (const client of this.#turns) client.skipped(bytes);
+    if (reason !== 'filler') for (const client of this.#turns) client.skipped(bytes);
   }
 
   #closed(error: HawserError | undefined): void {
@@ -238,7 +245,10 @@ export class Port {
     const total = head.length + (body?.length ?? 0);
     const taken = this.line.write(head, body);
     this.counters.bytesOut += taken;
-    if (taken === total) return;
+    if (taken === total) {
+      this.#greetingRest = false;
+      return;
+    }
     this.#lineFull = true;
     // The head is a view of the scratch buffer, which is written again; the body stays where it is.
     this.#restHead = Uint8Array.prototype.slice.call(head, Math.min(taken, head.length));
@@ -249,7 +259,9 @@ export class Port {
   #gather(): boolean {
     this.#scratchUsed = 0;
     let body = this.#gatherUrgent();
-    while (body === undefined && this.#scratchUsed + headerBytes + copyBytesMax <= scratchBytes) {
+    // What is gathered is on its way: on a slow line it must not be more than a frame, or a signal waits for it.
+    const most = Math.min(scratchBytes - headerBytes - copyBytesMax, this.line.dataBytesPreferred);
+    while (body === undefined && this.#scratchUsed <= most) {
       const stream = this.#nextStream();
       if (stream === undefined) break;
       body = this.#gatherData(stream);
@@ -263,7 +275,9 @@ export class Port {
   /** @returns a frame too large to be copied, which ends the batch. */
   #gatherUrgent(): Uint8Array | undefined {
     for (;;) {
-      const frame = this.#greetings.shift() ?? this.#nextUrgent();
+      const greeting = this.#greetings.shift();
+      if (greeting !== undefined) this.#greetingRest = true;
+      const frame = greeting ?? this.#nextUrgent();
       if (frame === undefined) return undefined;
       this.counters.framesOut++;
       if (frame.length > copyBytesMax) return frame;

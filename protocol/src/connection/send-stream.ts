@@ -64,6 +64,8 @@ export class SendStream {
   #window: number;
   /** A frame without bytes is to be sent, which asks for credit. */
   #asking = false;
+  /** The producer found no room, and nothing was consumed since. */
+  #starving = false;
   #finEverSent = false;
   #state: 'producing' | 'ended' | 'fin_sent' | 'consumed' = 'producing';
 
@@ -125,6 +127,7 @@ export class SendStream {
    * that is smaller, since the budget is spent, would wait for that for ever: it asks.
    */
   starved(): void {
+    this.#starving = true;
     const unconsumed = this.spool.end - this.#consumed;
     if (this.#state !== 'producing' || unconsumed === 0 || unconsumed >= this.#window / 2) return;
     this.#asking = true;
@@ -207,7 +210,11 @@ export class SendStream {
     const more = consumed > this.#consumed;
     if (more) {
       this.#consumed = consumed;
+      // It was told of a position that the receiver had passed already: what it has is not to be sent again, and is
+      // no gap though the spool forgets it.
+      this.#sent = Math.max(this.#sent, consumed);
       this.#asking = false;
+      this.#starving = false;
     }
     if (finished) this.#over();
     else if (this.ready()) this.#owner.streamReady(this);
@@ -233,10 +240,13 @@ export class SendStream {
     this.#sent = position?.received ?? this.#consumed;
     if (position === undefined) {
       this.produced();
+      if (this.#starving) this.starved();
       return;
     }
     this.#limit = position.limit;
     this.credit(position.limit, position.consumed, position.finished);
+    // The question, or its answer, may be what was lost.
+    if (this.#starving) this.starved();
   }
 
   /** The connection or its channel is gone: nothing will be sent or asked for again. */

@@ -12,8 +12,11 @@ import {
   readUint32,
 } from './header.js';
 
-/** Why bytes were not a frame; `length` is also a frame that is not CHECKED where it must be. */
-export type SkipReason = 'magic' | 'header_crc' | 'payload_crc' | 'length';
+/**
+ * Why bytes were not a frame; `length` is also a frame that is not CHECKED where it must be, and `filler` are zeros
+ * only, as a host sends them to fill up what somebody before it has left unfinished.
+ */
+export type SkipReason = 'magic' | 'header_crc' | 'payload_crc' | 'length' | 'filler';
 
 export interface FrameSink {
   /**
@@ -202,8 +205,14 @@ export class FrameDecoder {
   #skipToMagic(): void {
     const next = this.#buffer.indexOf(magic0, this.#start + 1);
     const to = next === -1 || next > this.#end ? this.#end : next;
-    this.#count(to - this.#start, 'magic');
+    this.#count(to - this.#start, this.#isZero(to) ? 'filler' : 'magic');
     this.#start = to;
+  }
+
+  /** Whether there is nothing but zeros from the start up to `to`. */
+  #isZero(to: number): boolean {
+    for (let at = this.#start; at < to; at++) if (this.#buffer[at] !== 0) return false;
+    return true;
   }
 
   #skip(bytes: number, reason: SkipReason): void {
@@ -212,7 +221,7 @@ export class FrameDecoder {
   }
 
   #count(bytes: number, reason: SkipReason): void {
-    if (this.#skippedBytes === 0) this.#skippedFor = reason;
+    if (this.#skippedBytes === 0 || this.#skippedFor === 'filler') this.#skippedFor = reason;
     this.#skippedBytes += bytes;
   }
 

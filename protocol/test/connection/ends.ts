@@ -177,7 +177,7 @@ export class HostEnd extends End {
   readonly #key: Uint8Array;
   readonly #token: string | undefined;
   readonly #checked: boolean;
-  #attempts = 0;
+  #attempts = { sent: 1000, answered: 1000 };
   #connection: Connection | undefined;
 
   constructor(line: TestLine, options: EndOptions & { lane?: number; key?: number; checked?: boolean } = {}) {
@@ -212,7 +212,7 @@ export class HostEnd extends End {
       token: this.#token,
       checked: this.#checked,
       wallClockUs: () => 1_700_000_000_000_000,
-      nextAttempt: () => ++this.#attempts,
+      attempts: connection === undefined ? undefined : this.#attempts,
       resume: connection === undefined ? undefined : () => connection.takePositions(),
       welcomed: (agreement, welcome, theirs) => {
         this.welcome = welcome;

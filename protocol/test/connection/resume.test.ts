@@ -177,7 +177,7 @@ t.test('an agent that does not know the connection says so', async (t) => {
   pair.agent.known.clear();
   pair.replace();
   await pair.pass(500);
-  t.match(pair.host.failure, { code: 'connection_lost', message: /resumeGraceMs 30000/ });
+  t.match(pair.host.failure, { code: 'connection_lost', message: /resumeGraceMs 60000/ });
 });
 
 t.test('positions that cannot be are refused, and harm nothing', async (t) => {

@@ -1,0 +1,37 @@
+import t from 'tap';
+import { descendantsOf, descriptorsOf, numbers, until } from '../load/world.js';
+import { startAgent } from '../support/agentd.js';
+import { agentArgs, runSeedOnRealAgent } from './random-faults.js';
+
+/** `npm run test:faults` takes more. */
+const seeds = 12;
+
+t.test(
+  'commands of the real library and the real agent, over a line on which everything goes wrong',
+  async (t) => {
+    await using running = await startAgent({ args: agentArgs });
+    await runSeedOnRealAgent(running, 0);
+    const before = descriptorsOf(running.pid);
+    let happened = 0;
+    for (const i of numbers(seeds)) {
+      const seed = i + 1;
+      try {
+        happened += (await runSeedOnRealAgent(running, seed)).length;
+      } catch (error) {
+        t.fail(
+          `${(error as Error).message}\nagain: npm run test:faults -- --real ${seed}-${seed} --runs 0 --step 0`,
+        );
+      }
+    }
+    t.ok(happened > seeds, `${happened} faults`);
+    const agent = await running.connect();
+    await until('every session to be over', async () => (await agent.info()).sessionsRunning === 0);
+    await until('every line but ours to be closed', async () => (await agent.info()).lines.length === 1);
+    await until('every spool to be gone', async () => (await agent.info()).spoolBytes === 0);
+    await agent.close();
+    await until('no descriptor is left', () => descriptorsOf(running.pid) <= before, 10_000).catch(() => {});
+    t.ok(descriptorsOf(running.pid) <= before, `${before} descriptors, then ${descriptorsOf(running.pid)}`);
+    t.strictSame(descendantsOf(running.pid), []);
+    t.notMatch(running.log(), /internal error/);
+  },
+);
