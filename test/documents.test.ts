@@ -64,12 +64,18 @@ test("Node's flags for the agent are the same everywhere", (t) => {
 test('the flags that the documents mention exist', async (t) => {
   const hawser = (...args: string[]): Promise<string> =>
     run([join(root, 'host-client/bin/hawser.js'), ...args, '--help']);
-  const commands = ['exec', 'run', 'doctor', 'completion'].map((name) => [name]);
+  const commands = ['exec', 'attach', 'relay', 'run', 'doctor', 'completion'].map((name) => [name]);
   const ofVms = ['ls', 'stop', 'kill', 'logs'].map((name) => ['vm', name]);
   const helps = await Promise.all([[], ...commands, ...ofVms].map((words) => hawser(...words)));
   const agentd = await run([join(root, 'agentd/bin/hawser-agentd.js'), '--help']);
   const known = new Set(all([...helps, agentd].join('\n'), /(?<![\w-])(--?[a-z][\w-]*)/gi));
-  for (const document of ['README.md', 'docs/howto/cli.md', 'docs/howto/vm.md', 'docs/howto/agentd.md']) {
+  for (const document of [
+    'README.md',
+    'docs/howto/cli.md',
+    'docs/howto/relay.md',
+    'docs/howto/vm.md',
+    'docs/howto/agentd.md',
+  ]) {
     for (const line of commandLines(read(document))) {
       // What follows the line's "--" is the command's own.
       const own = line.split(/ -- /)[0] as string;

@@ -1,8 +1,11 @@
 import type { Duplex } from 'node:stream';
+import type { Line } from '@hawser/protocol';
 import { Agent } from './agent.js';
 import type { ConnectOptions } from './options.js';
+import type { OpenLineOptions } from './transports/connect-line.js';
 import { canBeReopened, openLine } from './transports/connect-line.js';
 import { DuplexLine } from './transports/duplex-line.js';
+import { isWithoutRelay, openByRelay, relayOf } from './transports/relay-line.js';
 
 /**
  * Connects to the agent at the other end of a line:
@@ -16,6 +19,8 @@ import { DuplexLine } from './transports/duplex-line.js';
  * - `vm:NAME`, a VM that `launchVm` or `hawser run` started
  * - or any Duplex stream
  *
+ * A serial port that a relay shares (`hawser relay`) is reached through it, as is a Unix socket for which there is one.
+ *
  * A line that is lost is opened again, and everything goes on where it was; `local:` and a Duplex cannot be.
  *
  * @throws HawserError `line_open_failed`, `handshake_timeout`, `rejected`, `unsupported`, `aborted`, `missing_dependency`.
@@ -25,8 +30,32 @@ import { DuplexLine } from './transports/duplex-line.js';
 export async function connect(line: string | Duplex, options: ConnectOptions = {}): Promise<Agent> {
   if (typeof line !== 'string') return Agent.greet(new DuplexLine(line), options);
   const timeoutMs = options.handshakeTimeoutMs;
+  const { opened, open } = await openFirst(
+    line,
+    { signal: options.signal, timeoutMs },
+    options.relay ?? true,
+  );
   const reopen = canBeReopened(line)
-    ? (signal: AbortSignal) => openLine(line, { signal, timeoutMs })
+    ? (signal: AbortSignal): Promise<Line> => open({ signal, timeoutMs })
     : undefined;
-  return Agent.greet(await openLine(line, { signal: options.signal, timeoutMs }), options, reopen);
+  return Agent.greet(opened, options, reopen);
+}
+
+interface Opened {
+  readonly opened: Line;
+  /** Opens it the same way again: a client of a relay waits for that, and does not take the line away from it. */
+  readonly open: (options: OpenLineOptions) => Promise<Line>;
+}
+
+async function openFirst(spec: string, options: OpenLineOptions, byRelay: boolean): Promise<Opened> {
+  const relay = byRelay ? relayOf(spec) : undefined;
+  if (relay !== undefined) {
+    try {
+      const open = (again: OpenLineOptions): Promise<Line> => openByRelay(spec, relay, again);
+      return { opened: await open(options), open };
+    } catch (error) {
+      if (!isWithoutRelay(error)) throw error;
+    }
+  }
+  return { opened: await openLine(spec, options), open: (again) => openLine(spec, again) };
 }

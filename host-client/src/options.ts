@@ -139,6 +139,8 @@ export interface ConnectOptions {
   readonly reconnectMs?: number;
   /** Checksums over every byte, also on a line that should not need them. */
   readonly checked?: boolean;
+  /** False: opens the line itself, also where a relay shares it. Default true. */
+  readonly relay?: boolean;
   /** Ends the attempt to connect. */
   readonly signal?: AbortSignal;
 }

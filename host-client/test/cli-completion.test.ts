@@ -29,7 +29,7 @@ function complete(...words: string[]): string[] {
 }
 
 t.test('bash completes commands, options and values', (t) => {
-  t.same(complete('hawser', ''), ['exec', 'run', 'vm', 'doctor', 'completion', 'help']);
+  t.same(complete('hawser', ''), ['exec', 'attach', 'relay', 'run', 'vm', 'doctor', 'completion', 'help']);
   t.same(complete('hawser', 'do'), ['doctor']);
   t.same(complete('hawser', '--v'), ['--version']);
   t.same(complete('hawser', 'exec', '--time'), ['--timeout']);
@@ -84,6 +84,9 @@ t.test(
       const script = completionScript(shell, program);
       for (const word of [
         'exec',
+        'attach',
+        'relay',
+        'detach-keys',
         'run',
         'vm',
         'detach',

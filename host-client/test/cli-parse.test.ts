@@ -1,10 +1,13 @@
 import { constants } from 'node:os';
 import t, { type Test } from 'tap';
 import { BadValue } from '../src/cli/bad-value.js';
+import { DetachKeyFilter } from '../src/cli/detach-key-filter.js';
 import { errorExitCode, recordExitCode, signalExitCode } from '../src/cli/exit-code.js';
 import { parseAssignment, parseVariable } from '../src/cli/parse-assignment.js';
+import { parseDetachKeys } from '../src/cli/parse-detach-keys.js';
 import { parseDuration } from '../src/cli/parse-duration.js';
 import { parseRlimit } from '../src/cli/parse-rlimit.js';
+import { parseBytes, parseOnDisconnect } from '../src/cli/parse-session-options.js';
 import { parseSignal, signalNumber } from '../src/cli/parse-signal.js';
 import { parseUmask } from '../src/cli/parse-umask.js';
 import { harmless } from '../src/cli/report.js';
@@ -106,5 +109,63 @@ t.test("a guest's text cannot steer the terminal", (t) => {
     harmless('no such\tcommand:\n\u001b]0;title\u0007 \u009b31m \u202e ü'),
     'no such\tcommand:\n\\x1b]0;title\\x07 \\x9b31m \\x202e ü',
   );
+  t.end();
+});
+
+t.test('detach keys are written as docker writes them', (t) => {
+  t.same([...parseDetachKeys('ctrl-p,ctrl-q')], [16, 17]);
+  t.same(
+    [...parseDetachKeys('a,ctrl-@,ctrl-[,ctrl-\\,ctrl-],ctrl-^,ctrl-_,DEL,Z')],
+    [97, 0, 27, 28, 29, 30, 31, 127, 90],
+  );
+  t.same([...parseDetachKeys('CTRL-A')], [1]);
+  t.same([...parseDetachKeys('')], [], 'none at all');
+  refused(t, parseDetachKeys, ['ctrl-', 'ctrl-1', 'ab', 'a,,b', 'ctrl-p,', '\u00e9', 'alt-x']);
+  t.end();
+});
+
+/** What passes of these pieces, one after the other, and whether the keys were typed. */
+function typed(keys: string, ...pieces: string[]): [passed: string, detach: boolean, held: boolean] {
+  const filter = new DetachKeyFilter(Buffer.from(keys));
+  let passed = '';
+  for (const piece of pieces) {
+    const result = filter.push(Buffer.from(piece));
+    passed += Buffer.from(result.passed).toString();
+    if (result.detach) return [passed, true, filter.holds];
+  }
+  return [passed, false, filter.holds];
+}
+
+t.test('the detach keys are found wherever they are, and nothing else is lost', (t) => {
+  t.same(typed('PQ', 'abPQcd'), ['ab', true, false], 'what follows them is nobody’s');
+  t.same(typed('PQ', 'abP', 'Q'), ['ab', true, false], 'in two pieces');
+  t.same(
+    typed('PQ', 'P', 'x', 'PP', 'Q'),
+    ['PxP', true, false],
+    'a beginning that does not go on is passed on',
+  );
+  t.same(typed('PQ', 'aP'), ['a', false, true], 'and held back until that is known');
+  t.same(typed('aab', 'aaab'), ['a', true, false], 'keys that begin like their own rest');
+  t.same(typed('ababac', 'abababac'), ['ab', true, false]);
+  t.same(typed('ababac', 'ababx', 'ababac'), ['ababx', true, false]);
+  t.same(typed('', 'PQ'), ['PQ', false, false], 'no keys: everything passes');
+  const filter = new DetachKeyFilter(Buffer.from('PQR'));
+  filter.push(Buffer.from('PQ'));
+  t.equal(Buffer.from(filter.release()).toString(), 'PQ', 'a sequence that is given up is passed on');
+  t.same(Buffer.from(filter.push(Buffer.from('R')).passed).toString(), 'R');
+  t.end();
+});
+
+t.test('what becomes of a session, and how much is kept of it', (t) => {
+  t.same(parseOnDisconnect('keep'), { action: 'keep' });
+  t.same(parseOnDisconnect('terminate'), { action: 'terminate' });
+  t.same(parseOnDisconnect('kill:30s'), { action: 'kill', afterMs: 30_000 });
+  refused(t, parseOnDisconnect, ['', 'stop', 'keep:1s', 'kill:1s:2s']);
+  for (const text of ['kill:', 'kill:5']) t.throws(() => parseOnDisconnect(text), { name: 'BadValue' });
+  t.equal(parseBytes('0'), 0);
+  t.equal(parseBytes('65536'), 65_536);
+  t.equal(parseBytes('64K'), 65_536);
+  t.equal(parseBytes('2M'), 2_097_152);
+  refused(t, parseBytes, ['', 'K', '1G', '1k', '-1', '1.5M', '99999999999999999999']);
   t.end();
 });

@@ -14,7 +14,7 @@ export type {
 export { Connection } from './connection/connection.js';
 export { generations } from './connection/generations.js';
 export type { HelloAttempts, HostGreetingOptions } from './connection/host-greeting.js';
-export { HostGreeting } from './connection/host-greeting.js';
+export { fillerBytes, fillersUnheard, HostGreeting, hellosOnSoundLine } from './connection/host-greeting.js';
 export type { PortClient, PortCounters, PortHandler } from './connection/port.js';
 export { Port } from './connection/port.js';
 export type { Positions } from './connection/positions.js';

@@ -61,11 +61,16 @@ export const defaultLimits = {
   spoolBytesMax: 1024 * 1024,
   /** Most history that a session may ask for, of each output, bytes. */
   historyBytesMax: 4 * 1024 * 1024,
-  /** Connections without a line that an agent keeps; beyond, the oldest is ended. */
-  suspendedConnectionsMax: 64,
+  /** Connections without a line that an agent keeps, all clients of a relay that died; beyond, the oldest is ended. */
+  suspendedConnectionsMax: 256,
   /** Sessions that have ended and are kept for whoever attaches later, and for how long. */
   keptSessionsMax: 256,
   keptSessionMs: 600_000,
+  /** What a relay keeps for one client that does not take it, and for all of them, bytes; beyond, a client is cut off. */
+  relayClientBytesMax: 16 * 1024 * 1024,
+  relayBytesMax: 128 * 1024 * 1024,
+  /** What a relay takes from one client before the line does, bytes; the client waits then. */
+  relayQueueBytesMax: 4 * 1024 * 1024,
   /** Memory of all spools of one process together, bytes. */
   spoolBudgetBytes: 16 * 1024 * 1024,
 } as const;

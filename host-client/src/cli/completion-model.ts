@@ -37,6 +37,8 @@ export type Shell = (typeof shells)[number];
 
 const optionValues: Readonly<Record<string, readonly string[]>> = {
   '--rlimit': rlimitNames.map((name) => `${name}=`),
+  '--on-disconnect': ['terminate', 'kill', 'keep'],
+  '--detach-keys': ['ctrl-p,ctrl-q'],
   '--kill-signal': signalNames.map((name) => name.slice('SIG'.length)),
 };
 

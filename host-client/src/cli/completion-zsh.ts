@@ -1,6 +1,6 @@
 import { type CommandModel, lineKinds, type OptionModel, type ProgramModel } from './completion-model.js';
 
-const repeatable = new Set(['--env', '--rlimit', '--disk', '--kernel-arg']);
+const repeatable = new Set(['--env', '--rlimit', '--label', '--listen', '--disk', '--kernel-arg']);
 
 export function zshScript({ options, commands }: ProgramModel): string {
   return `#compdef hawser

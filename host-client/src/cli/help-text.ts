@@ -18,14 +18,18 @@ Examples:
   hawser exec -it unix:/run/hawser.sock -- bash
   tar c src | hawser exec -i -w /build unix:/run/hawser.sock -- tar x
   hawser exec --rlimit nofile=64:128 --timeout 5s local: -- sh -c 'ulimit -n'
+  hawser exec -d unix:/run/hawser.sock -- make
+  hawser attach --from-start unix:/run/hawser.sock SESSION
+  hawser relay uart:/dev/ttyS0
   hawser run --image ./image -- uname -a
 
-Exit codes of "hawser exec" and "hawser run":
+Exit codes of "hawser exec", "hawser attach" and "hawser run":
   0 to 255   the command's own; 128+n when signal n ended it
   124        --timeout ended the command
   125        Hawser itself failed: the line, the agent, the options
   126, 127   the command cannot be executed; it, or its interpreter, does not exist
   141        the reader of the output went away
+  0          also when the session was detached from, and goes on
 
 "hawser COMMAND --help" says more.
 `;
@@ -43,12 +47,14 @@ Exit codes:
   126        the command cannot be executed
   127        the command, or its interpreter, does not exist
   141        the reader of the output went away, as in "| head -1"; the command is killed
+  0          also with -d, and when the detach keys were typed: the command goes on
   With 124 to 127, --json tells what happened from a command that exits with that code by itself.
 
 Examples:
   hawser exec unix:/run/hawser.sock -- uname -a
   hawser exec -it unix:/run/hawser.sock -- bash -l
   hawser exec -i unix:/run/hawser.sock -- tar x < sources.tar
+  hawser exec -d --on-disconnect keep unix:/run/hawser.sock -- make
   hawser exec -u nobody -w /tmp -e LANG=C unix:/run/hawser.sock -- sh -c 'id; pwd'
 `;
 
@@ -58,6 +64,29 @@ Exits with 0 when an agent answers, else with 125 and what to look at.
 Examples:
   hawser doctor unix:/run/hawser.sock
   hawser doctor --json vsock:3:5000
+`;
+
+export const relayHelp = `
+Listens where this user's "hawser" looks for a relay of that line, and on every --listen. Ends with SIGINT or SIGTERM;
+a relay that was killed may simply be started again: its clients go on.
+
+Examples:
+  hawser relay uart:/dev/ttyS0
+  hawser relay uart:/dev/ttyS0 --listen unix:/run/guest.sock
+`;
+
+export const attachHelp = `
+Whoever attaches last writes; who did before is told, and goes on reading. Where the session has a terminal, the local
+one is raw, as with "hawser exec -it", and the detach keys leave the session to itself, as do SIGTERM and SIGHUP. With
+--no-stdin any signal does.
+
+Exit codes:
+  as "hawser exec"; 0 also when the session was detached from, 128+n when signal n ended the following
+
+Examples:
+  id=$(hawser exec -d unix:/run/hawser.sock -- make)
+  hawser attach --from-start unix:/run/hawser.sock "$id"
+  hawser attach --no-stdin unix:/run/hawser.sock "$id"
 `;
 
 export const runHelp = `

@@ -21,29 +21,39 @@ export function openLocalOutput(fd: 1 | 2): Writable {
   }
 }
 
+/** Bytes that were dropped in the guest and will not come, by their positions in the output. */
+export interface Gap {
+  readonly from: number;
+  readonly to: number;
+}
+
 interface Waiter {
-  readonly bytes: number;
+  readonly position: number;
   readonly resolve: () => void;
 }
 
 /**
- * Copies an output of the command to a local one, with the local one's back-pressure, and knows how much of it has
- * been written. It does not end the local one.
+ * Copies an output of the command to a local one, with the local one's back-pressure, and knows up to which position
+ * of it everything has been written, or will not come. It does not end the local one.
  */
 export class OutputCopy {
   readonly #source: Readable;
   readonly #sink: Writable;
-  #received = 0;
-  #written = 0;
+  /** Positions in the command's output; a gap counts as both. */
+  #received: number;
+  #written: number;
   #over = false;
   #waiters: Waiter[] = [];
   readonly #fail: (error: NodeJS.ErrnoException) => void;
   /** Resolves with the reason when the local output takes no more. */
   readonly failed: Promise<NodeJS.ErrnoException>;
 
-  constructor(source: Readable, sink: Writable) {
+  /** @param from position of the first byte that comes. */
+  constructor(source: Readable, sink: Writable, from: number, onGap: (gap: Gap) => void) {
     this.#source = source;
     this.#sink = sink;
+    this.#received = from;
+    this.#written = from;
     let fail: (error: NodeJS.ErrnoException) => void = () => undefined;
     this.failed = new Promise((resolve) => {
       fail = resolve;
@@ -51,6 +61,12 @@ export class OutputCopy {
     this.#fail = fail;
     sink.on('error', (error: NodeJS.ErrnoException) => this.#sinkFailed(error));
     sink.on('drain', () => source.resume());
+    source.on('gap', (gap: Gap) => {
+      this.#received += gap.to - gap.from;
+      this.#written += gap.to - gap.from;
+      onGap(gap);
+      this.#wake();
+    });
     source.on('data', (chunk: Uint8Array) => this.#copy(chunk));
     // An error of the source is the connection's, and `exited` rejects with it.
     source.on('error', () => this.#sourceOver());
@@ -58,10 +74,10 @@ export class OutputCopy {
     source.on('end', () => this.#sourceOver());
   }
 
-  /** When so many bytes are written, or no more will come. */
-  reached(bytes: number): Promise<void> {
+  /** When everything before that position is written, or no more will come. */
+  reached(position: number): Promise<void> {
     return new Promise((resolve) => {
-      this.#waiters.push({ bytes, resolve });
+      this.#waiters.push({ position, resolve });
       this.#wake();
     });
   }
@@ -93,8 +109,8 @@ export class OutputCopy {
 
   #wake(): void {
     const drained = this.#over && this.#written === this.#received;
-    this.#waiters = this.#waiters.filter(({ bytes, resolve }) => {
-      if (this.#written < bytes && !drained) return true;
+    this.#waiters = this.#waiters.filter(({ position, resolve }) => {
+      if (this.#written < position && !drained) return true;
       resolve();
       return false;
     });

@@ -5,6 +5,8 @@ import type { DoctorFlags } from './doctor.js';
 import type { ExecFlags } from './exec.js';
 import { exitCodes } from './exit-code.js';
 import { doctorHelp, execHelp, lineHelp, programHelp } from './help-text.js';
+import type { ProgramParts } from './session-program.js';
+import { addAttach, addRelay, addSessionOptions } from './session-program.js';
 import { addRun, addVm } from './vm-program.js';
 
 /** How commander fails when a command and its arguments stand where hawser's own are expected. */
@@ -61,6 +63,9 @@ export function createProgram(
     .configureHelp({ helpWidth: Math.min(process.stdout.columns ?? 100, 110) })
     .addHelpText('after', programHelp);
   addExec(program, command, ended);
+  const parts: ProgramParts = { lineOf, ended };
+  addAttach(program, parts);
+  addRelay(program, parts);
   addRun(program, command, ended);
   addVm(program, ended);
   addDoctor(program, ended);
@@ -73,7 +78,7 @@ function addExec(
   command: readonly string[] | undefined,
   ended: (exitCode: number) => void,
 ): void {
-  addCommandOptions(program.command('exec'))
+  addSessionOptions(addCommandOptions(program.command('exec')))
     .summary('run a command in the guest')
     .description('Runs a command in the guest: its output appears here, and its exit code is the exit code.')
     .usage('[options] [LINE] -- COMMAND [ARGUMENT...]')

@@ -1,10 +1,10 @@
 import { HawserError } from '@hawser/protocol';
 
 /** Writes a line to standard error, and waits until it is written. */
-export function printLine(text: string): Promise<void> {
+export function printLine(text: string, lineEnd = '\n'): Promise<void> {
   return new Promise((resolve) => {
     // An error here has nowhere to be reported to; the exit code remains.
-    process.stderr.write(`${text}\n`, () => resolve());
+    process.stderr.write(`${text}${lineEnd}`, () => resolve());
   });
 }
 

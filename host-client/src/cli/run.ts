@@ -3,7 +3,7 @@ import { launchVm } from '../index.js';
 import type { VmRoot } from '../vm/image-directory.js';
 import type { LaunchVmOptions, VmDisk, VmLine } from '../vm/vm-options.js';
 import type { CommandFlags, CommandWords, LocalEnds } from './exec.js';
-import { runOn, withLocalEnds } from './exec.js';
+import { localEndsOf, runOn, withLocalEnds } from './exec.js';
 import { ProgressLine } from './progress-line.js';
 import { harmless, printLine, printOutput } from './report.js';
 
@@ -27,7 +27,7 @@ export interface RunFlags extends CommandFlags {
 
 /** `hawser run`: boots a VM, runs the command in it, stops the VM. Resolves with the exit code, everything written. */
 export function run(command: CommandWords, flags: RunFlags): Promise<number> {
-  return withLocalEnds(flags, async (ends) => {
+  return withLocalEnds(localEndsOf(flags), async (ends) => {
     await using vm = await boot(flags, ends);
     const code = await runOn(vm.agent, command, flags, ends);
     const end = await vm.drain({ deadlineMs: flags.stopTimeout });
@@ -39,7 +39,7 @@ export function run(command: CommandWords, flags: RunFlags): Promise<number> {
 
 /** `hawser run --detach`: boots a VM, prints its name, and leaves it. */
 export function runDetached(flags: RunFlags): Promise<number> {
-  return withLocalEnds(flags, async (ends) => {
+  return withLocalEnds(localEndsOf(flags), async (ends) => {
     await using vm = await boot(flags, ends);
     await vm.detach();
     await printOutput(harmless(vm.name));

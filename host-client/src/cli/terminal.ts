@@ -33,6 +33,10 @@ export class LocalTerminal {
     this.#makeRaw();
   }
 
+  get isRaw(): boolean {
+    return this.#state.at === 'raw';
+  }
+
   restore(): void {
     const state = this.#state;
     if (state.at === 'untouched') return;

@@ -77,6 +77,7 @@ export class Command {
   readonly #requestNumber: number;
   #outputs: readonly { readonly sink: CommandOutput; readonly stream: ReceiveStream }[] = [];
   #stdinFrom: number | undefined;
+  #outputFrom: readonly [number, number] = [0, 0];
   readonly #started = new Deferred<void>();
   readonly #exited = new Deferred<ExitResult>();
   readonly #closed = new Deferred<void>();
@@ -127,6 +128,11 @@ export class Command {
   /** Position of the first byte of stdin that is written here; nothing where none is. */
   get stdinFrom(): number | undefined {
     return this.#stdinFrom;
+  }
+
+  /** Positions of the first byte of each output that comes here. */
+  get outputFrom(): readonly [stdout: number, stderr: number] {
+    return this.#outputFrom;
   }
 
   /** Resolves when the leader is dead; what it wrote may still be on its way. Rejects when the connection ends first. */
@@ -325,6 +331,7 @@ export class Command {
   }
 
   #openOutputs(sinks: readonly CommandOutput[], from: readonly [number, number]): void {
+    this.#outputFrom = from;
     this.#outputs = sinks.map((sink, i) => {
       const stream = this.#channel.openReceiveStream(i === 0 ? 'Stdout' : 'Stderr', sink, from[i]);
       sink.attach(stream, () => this.#settleOutputs());

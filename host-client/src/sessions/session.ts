@@ -55,6 +55,12 @@ export class Session implements AsyncDisposable {
     return this.#command.stdinFrom;
   }
 
+  /** Positions in bytes of what `stdout` and `stderr` begin with: 0 unless the session was attached to. */
+  get outputFrom(): { readonly stdout: number; readonly stderr: number } {
+    const [stdout, stderr] = this.#command.outputFrom;
+    return { stdout, stderr };
+  }
+
   /** By the guest's clock. */
   get startedAt(): Date {
     return this.#command.startedAt;

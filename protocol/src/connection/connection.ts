@@ -738,7 +738,10 @@ export class Connection implements PortClient {
     });
   }
 
-  /** On a line that may lose something, asks for the answers that are overdue: so nothing waits for long. */
+  /**
+   * On a line that may lose something, asks for the answers that are overdue: so nothing waits for long. Behind
+   * a relay there may be such a line too: its agent wants every frame CHECKED.
+   */
   #scheduleProbe(): void {
     if (this.port?.line.mayCorrupt !== true && !this.checked) return;
     this.#cancelProbe = this.#clock.after(this.#limits.probeIntervalMs, () => {

@@ -274,14 +274,14 @@ export class HostGreeting {
 }
 
 /** On a line that loses nothing, so many Hellos go unanswered before there is filler. */
-const hellosOnSoundLine = 2;
+export const hellosOnSoundLine = 2;
 /**
  * Zeros before a repeated Hello, bytes: at first as much as a data frame of this line and a bit, which a slow line
  * has behind it in a tenth of a second; then more than a data frame to a serial port, to a virtio-serial port, to
  * anybody, and a large message.
  */
-const fillerBytes = [6 * 1024, 40 * 1024, 160 * 1024, 640 * 1024] as const;
+export const fillerBytes = [6 * 1024, 40 * 1024, 160 * 1024, 640 * 1024] as const;
 const fillerBytesMin = 1024;
 const fillerBytesMax = 1024 * 1024;
 /** As long as nothing was ever heard, only so many of these. */
-const fillersUnheard = 2;
+export const fillersUnheard = 2;

@@ -138,12 +138,13 @@ export class Port {
   /** Whoever had the lane is suspended. */
   attach(lane: number, client: PortClient): void {
     const before = this.#clients.get(lane);
+    this.#clients.set(lane, client);
+    this.#turns = [...this.#clients.values()];
+    // Afterwards: a line that carries nobody, if only for a moment, may be closed for that.
     if (before !== undefined && before !== client)
       before.lineClosed(
         new HawserError('line_closed', `another host took lane ${lane} of ${this.line.name}`),
       );
-    this.#clients.set(lane, client);
-    this.#turns = [...this.#clients.values()];
   }
 
   detach(lane: number, client: PortClient): void {
