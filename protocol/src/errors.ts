@@ -26,8 +26,8 @@ export const errorCodes = [
   'too_many_sessions',
   'unknown_session',
   'session_ended',
-  'not_a_terminal',
   'not_a_member',
+  'not_a_terminal',
   // A running session
   'stdin_closed',
   'stdin_taken',
