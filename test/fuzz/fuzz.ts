@@ -48,7 +48,9 @@ async function fuzz(name: string, target: FuzzTarget, ms: number): Promise<void>
       if (error === undefined) continue;
       process.exitCode = 1;
       const file = keep(`crashes-${name}`, input);
-      console.log(`FAILED: ${String(error)}\n  again: npm run fuzz -- --target ${name} --input ${file}`);
+      console.log(
+        `FAILED: ${error instanceof Error ? error.stack : JSON.stringify(error)}\n  again: npm run fuzz -- --target ${name} --input ${file}`,
+      );
       if (++failures >= 10) return;
     }
     const fresh = await coverage.fresh();

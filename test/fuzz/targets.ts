@@ -81,7 +81,8 @@ function fuzzCodec(input: Uint8Array): void {
     decoded = codec.decode(name, input.subarray(1));
   } catch (error) {
     if (!(error instanceof HawserError) || error.code !== 'message_invalid') throw error;
-    if (error.message.length > 2 * KiB) throw new Error(`an error of ${error.message.length} characters`);
+    if (error.message.length > 2 * KiB)
+      throw new Error(`an error of ${error.message.length} characters`, { cause: error });
     return;
   }
   const again = codec.decode(name, codec.encode(name, decoded));
@@ -192,7 +193,8 @@ async function fuzzAgentEnd(input: Uint8Array): Promise<void> {
         message: ({ number: re }) => void channel.send('Done', { re }),
         closed: () => {},
       });
-      new Sink(channel, 'Stdin', number % 2 === 0);
+      const sink = new Sink(channel, 'Stdin', number % 2 === 0);
+      if (sink.stream.ended) throw new Error('a stream that is new has ended');
       channel.send('ExecStarted', { sessionId: 's', pid: 1, startedAtUs: 1 });
       for (const type of ['Stdout', 'Stderr'] as DataFrameName[]) {
         const stream = channel.openSendStream(type, 8 * KiB, () => stream.end());
@@ -260,7 +262,7 @@ async function fuzzHost(input: Uint8Array): Promise<void> {
         session.resize({ rows: 1, cols: 1 }),
         session.closed,
       ]);
-      await session.exited;
+      return session.exited;
     }),
     agent.attach('s', { from: 'start', stdin: true }),
     agent.ping(),
