@@ -125,7 +125,7 @@ inTerminal('a program sees the size change', async (t, terminal) => {
 inTerminal('every byte value passes through a raw terminal', async (t, terminal) => {
   // Towards the command: keys of every value that tmux can be made to send.
   terminal.type(
-    'hawser exec -it -- sh -c \'stty raw -echo; echo ready; head -c 128 | od -An -v -tx1 -w16 | tr "\\n" "|"; stty sane\'',
+    'hawser exec -it --detach-keys "" -- sh -c \'stty raw -echo; echo ready; head -c 128 | od -An -v -tx1 -w16 | tr "\\n" "|"; stty sane\'',
     'Enter',
   );
   await terminal.shows(/^ready/m);
@@ -157,6 +157,8 @@ t.test('every byte value passes both ways between two terminals', async (t) => {
     [
       'exec',
       '-it',
+      '--detach-keys',
+      '',
       '--',
       'sh',
       '-c',
@@ -306,7 +308,7 @@ inTerminal('tmux runs inside', async (t, terminal) => {
 inTerminal('the modes come back when the agent is killed', async (t, terminal) => {
   terminal.type(saveModes, 'Enter');
   terminal.type(
-    `clear; hawser exec -it -- sh -c 'echo up; exec sleep 600'; echo code=$?; ${sameModes}`,
+    `clear; hawser exec -it --connect-timeout 1s -- sh -c 'echo up; exec sleep 600'; echo code=$?; ${sameModes}`,
     'Enter',
   );
   await terminal.shows(/^up$/m);

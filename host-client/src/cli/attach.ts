@@ -27,6 +27,7 @@ export async function attach(line: string, sessionId: string, flags: AttachFlags
   try {
     await using agent = await connect(line, {
       handshakeTimeoutMs: flags.connectTimeout,
+      reconnectMs: flags.connectTimeout,
       signal: signals.aborted,
       ...(flags.token !== undefined && { token: flags.token }),
     });

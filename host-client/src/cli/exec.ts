@@ -54,6 +54,7 @@ export function exec({ line, command, flags }: ExecCall): Promise<number> {
   return withLocalEnds(local, async (ends) => {
     await using agent = await connect(line, {
       handshakeTimeoutMs: flags.connectTimeout,
+      reconnectMs: flags.connectTimeout,
       signal: ends.signals.aborted,
       ...(flags.token !== undefined && { token: flags.token }),
     });
