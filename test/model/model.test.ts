@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type Agent, connect, type Session } from '@hawser/host-client';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import t from 'tap';
 import { until } from '../load/world.js';
 import { type RunningAgent, startAgent } from '../support/agentd.js';

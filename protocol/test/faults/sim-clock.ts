@@ -61,5 +61,5 @@ export class SimClock implements Clock {
 
 /** A port flushes in a microtask, which may cause another. */
 async function microtasks(): Promise<void> {
-  for (let i = 0; i < 4; i++) await undefined;
+  for (let i = 0; i < 4; i++) await Promise.resolve();
 }
