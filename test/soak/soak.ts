@@ -1,6 +1,7 @@
 // `npm run test:soak [-- --minutes 60]`: mixed load on a real agent over a line that is cut now and then, and then the agent
 // must be as it was: its private memory, its descriptors, its processes. Two minutes unless told otherwise.
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { connect } from '@hawser/host-client';
@@ -42,6 +43,7 @@ const kinds: readonly (() => Promise<unknown>)[] = [
   async () => {
     const session = await agent.spawn('cat', [], { detached: true });
     session.stdin?.write('kept');
+    await once(session.stdout, 'data');
     await session.detach();
     const again = await agent.attach(session.id, { stdin: true, from: 'start' });
     again.stdin?.end();
