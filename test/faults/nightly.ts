@@ -109,5 +109,6 @@ if (isMainThread) {
   await main();
 } else {
   const { parentPort } = await import('node:worker_threads');
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker's port, not a window
   parentPort?.postMessage(await work(workerData as Part));
 }

@@ -48,9 +48,7 @@ async function fuzz(name: string, target: FuzzTarget, ms: number): Promise<void>
       if (error === undefined) continue;
       process.exitCode = 1;
       const file = keep(`crashes-${name}`, input);
-      console.log(
-        `FAILED: ${error instanceof Error ? error.stack : JSON.stringify(error)}\n  again: npm run fuzz -- --target ${name} --input ${file}`,
-      );
+      console.log(`FAILED: ${error.message}\n  again: npm run fuzz -- --target ${name} --input ${file}`);
       if (++failures >= 10) return;
     }
     const fresh = await coverage.fresh();
@@ -68,11 +66,11 @@ async function fuzz(name: string, target: FuzzTarget, ms: number): Promise<void>
 }
 
 /** @returns what was wrong. */
-async function attempt(target: FuzzTarget, input: Uint8Array): Promise<unknown> {
+async function attempt(target: FuzzTarget, input: Uint8Array): Promise<Error | undefined> {
   try {
     await target(input);
     return undefined;
   } catch (error) {
-    return error;
+    return error as Error;
   }
 }

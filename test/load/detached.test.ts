@@ -18,7 +18,7 @@ t.test(
       const script = `"$0" stream ${i} ${bytes}; exec sleep 1000`;
       const options = { detached: true, stdin: 'null', whenFull } as const;
       const session = await first.spawn('sh', ['-c', script, program], options);
-      ids.push(session.id);
+      ids[i] = session.id;
       await session.detach();
     });
     await first.close();

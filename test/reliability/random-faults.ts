@@ -10,12 +10,9 @@ const KiB = 1024;
 
 /** For an agent of these tests: a silence is found soon, and a host whose goodbye was lost is not waited for long. */
 export const agentArgs = [
-  '--heartbeat-interval-ms',
-  '150',
-  '--heartbeat-timeout-ms',
-  '450',
-  '--resume-grace-ms',
-  '10000',
+  '--heartbeat-interval-ms=150',
+  '--heartbeat-timeout-ms=450',
+  '--resume-grace-ms=10000',
 ];
 
 function planOf(random: Random, within: number, corrupts: boolean): ProxyFault[] {

@@ -1,6 +1,7 @@
 // `npm run test:soak [-- --minutes 60]`: mixed load on a real agent over a line that is cut now and then, and then the agent
 // must be as it was: its private memory, its descriptors, its processes. Two minutes unless told otherwise.
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { connect } from '@hawser/host-client';
@@ -42,6 +43,7 @@ const kinds: readonly (() => Promise<unknown>)[] = [
   async () => {
     const session = await agent.spawn('cat', [], { detached: true });
     session.stdin?.write('kept');
+    await once(session.stdout, 'data');
     await session.detach();
     const again = await agent.attach(session.id, { stdin: true, from: 'start' });
     again.stdin?.end();
@@ -69,9 +71,18 @@ async function sample(): Promise<{
   processes: number;
   spools: number;
 }> {
+  let last = '';
   await until('the agent to rest', async () => {
     const info = await agent.info();
-    return info.sessionsRunning === 0 && info.lines.length === 1 && descendantsOf(running.pid).length === 0;
+    last = JSON.stringify([
+      info.sessionsRunning,
+      info.lines.map(({ name }) => name),
+      descendantsOf(running.pid),
+    ]);
+    // One process may be a helper of the agent's own, that stays.
+    return info.sessionsRunning === 0 && info.lines.length === 1 && descendantsOf(running.pid).length <= 1;
+  }).catch((error: Error) => {
+    throw new Error(`${error.message}: ${last}`, { cause: error });
   });
   return {
     dirtyKiB: privateDirtyKiB(running.pid),
@@ -106,5 +117,6 @@ assert(
   `private memory grew from ${most(warm, 'dirtyKiB')} to ${most(end, 'dirtyKiB')} KiB`,
 );
 assert(most(end, 'descriptors') <= most(warm, 'descriptors'), 'descriptors grew');
-assert(most(end, 'processes') === 0 && most(end, 'spools') === 0, 'processes or spools are left');
+assert(most(end, 'processes') <= most(warm, 'processes'), 'processes are left');
+assert(most(end, 'spools') === 0, 'spools are left');
 console.log('flat');
