@@ -215,8 +215,9 @@ for (const line of ['unix', 'pty'] as const) {
   });
 
   t.test(`a host that is killed leaves no process of its sessions, over ${line}`, async (t) => {
+    const grace = ['--resume-grace-ms', '500'];
     const beats = ['--heartbeat-interval-ms', '500', '--heartbeat-timeout-ms', '1500'];
-    await using running = await startAgent({ line, args: line === 'pty' ? beats : [] });
+    await using running = await startAgent({ line, args: line === 'pty' ? [...grace, ...beats] : grace });
     const host = await startHost(running.line);
     t.teardown(() => host.kill('SIGKILL'));
     await until('the sessions', () => descendantsOf(running.pid).length >= 5);
@@ -238,7 +239,7 @@ for (const line of ['unix', 'pty'] as const) {
 t.test('the silence of a host on a serial line ends its sessions', async (t) => {
   await using running = await startAgent({
     line: 'pty',
-    args: ['--heartbeat-interval-ms', '200', '--heartbeat-timeout-ms', '600'],
+    args: ['--heartbeat-interval-ms', '200', '--heartbeat-timeout-ms', '600', '--resume-grace-ms', '300'],
   });
   const host = await startHost(running.line);
   t.teardown(() => host.kill('SIGKILL'));

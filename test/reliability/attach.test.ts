@@ -57,6 +57,20 @@ t.test('a session that was left goes on, and whoever attaches gets what it wrote
   await t.rejects(agent.attach('nobody-1'), { code: 'unknown_session', message: /"nobody-1"/ });
 });
 
+t.test('what was written before a detachment is taken', async (t) => {
+  await using agentd = await startAgent();
+  await using agent = await agentd.connect();
+  for (const bytes of [1, 1000, 3 * MiB]) {
+    const session = await agent.spawn('sh', ['-c', 'sleep 0.05; head -c "$0" | wc -c; cat', String(bytes)]);
+    session.stdin?.write(Buffer.alloc(bytes, 'x'));
+    await session.detach();
+    const back = await agent.attach(session.id, { from: 'start', stdin: true });
+    t.equal(back.stdinFrom, bytes);
+    back.stdin?.end('the rest');
+    t.equal(await text(back), `${bytes}\nthe rest`);
+  }
+});
+
 t.test('several read, one writes, and the next writer takes over', async (t) => {
   await using agentd = await startAgent();
   await using first = await agentd.connect();

@@ -256,10 +256,7 @@ export class ExecSession implements AttachmentHandler {
         });
         return;
       case 'Detach':
-        channel.send('Done', { re: message.number });
-        this.#kept = true;
-        this.#drop(attachment);
-        this.#forgetWhenOver();
+        this.#detach(attachment, message.number, message.body);
         return;
       default:
         if (isTreeRequest(message)) return this.#treeRequest(attachment, message);
@@ -277,6 +274,19 @@ export class ExecSession implements AttachmentHandler {
     answerTreeRequest(this.#tree.over ? undefined : this.#tree, message, (name, body) => {
       if (channel.connection.open) channel.send(name, body);
     });
+  }
+
+  /** When what the host has written is taken: it may be overtaken on its way. */
+  #detach(attachment: Attachment, re: number, { stdinBytes = 0 }: Payload<'Detach'>): void {
+    const detach = (): void => {
+      if (!this.#attachments.has(attachment)) return; // its connection is over meanwhile
+      attachment.channel.send('Done', { re });
+      this.#kept = true;
+      this.#drop(attachment);
+      this.#forgetWhenOver();
+    };
+    if (this.#input === undefined) detach();
+    else this.#input.whenReceived(attachment.channel, stdinBytes, detach);
   }
 
   #signal({ signal, target }: Payload<'Signal'>): void {

@@ -32,6 +32,8 @@ export class InputPump {
   readonly #options: InputPumpOptions;
   #watch: Watch | undefined;
   #writer: Writer | undefined;
+  /** Whoever waits for a position. */
+  #awaited: { readonly position: number; readonly callback: () => void } | undefined;
   #lastByte: number | undefined;
   /** What is left to be written of the end mark, which is not the host's and counts nowhere. */
   #endMark: Uint8Array | undefined;
@@ -59,6 +61,7 @@ export class InputPump {
    */
   openWriter(channel: Channel, from: number): void {
     const writer = new Writer(this, channel, from);
+    this.#tellAwaited();
     this.#writer = writer;
     this.#consumed();
   }
@@ -66,6 +69,12 @@ export class InputPump {
   /** The channel's host is the writer. */
   isWriter(channel: Channel): boolean {
     return this.#writer?.channel === channel;
+  }
+
+  /** Calls back when everything before `position` was taken of the writer on `channel`, or will never be. */
+  whenReceived(channel: Channel, position: number, callback: () => void): void {
+    if (!this.isWriter(channel) || this.#state !== 'open' || this.#received >= position) callback();
+    else this.#awaited = { position, callback };
   }
 
   /** @internal Bytes of a writer that end at its position `end`. */
@@ -91,6 +100,13 @@ export class InputPump {
       spool.push(bytes.subarray(taken));
       this.#awaitRoom();
     }
+    if (this.#awaited !== undefined && this.#received >= this.#awaited.position) this.#tellAwaited();
+  }
+
+  #tellAwaited(): void {
+    const awaited = this.#awaited;
+    this.#awaited = undefined;
+    awaited?.callback();
   }
 
   /** @internal The writer has said the last. */
@@ -113,6 +129,7 @@ export class InputPump {
     this.#written = this.#received;
     this.#consumed();
     this.#release();
+    this.#tellAwaited();
   }
 
   get #broken(): boolean {

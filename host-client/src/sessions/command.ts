@@ -162,10 +162,17 @@ export class Command {
   /** Lets go of the session, which goes on. */
   async detach(): Promise<void> {
     if (this.#state.at === 'failed') return;
-    const number = this.#channel.send('Detach', {});
+    // Messages overtake data: the agent is told how much of it comes first.
+    const stdinBytes = this.#state.at === 'exited' ? undefined : await this.#input?.sent();
+    if (this.#isOver()) return;
+    const number = this.#channel.send('Detach', { stdinBytes });
     await new Promise<Message>((resolve, reject) => this.#replies.set(number, { resolve, reject }));
     this.#end(new HawserError('detached', `detached from session ${this.id}`));
     this.#channel.release();
+  }
+
+  #isOver(): boolean {
+    return this.#state.at === 'failed';
   }
 
   async resize(size: TerminalSize): Promise<void> {

@@ -1,5 +1,6 @@
 import type { SendStream } from '@hawser/protocol';
 import type { CommandInput } from './command-input.js';
+import { sentOf } from './command-input.js';
 
 /** A command's whole stdin, known beforehand. It leaves together with the request, as far as credit goes. */
 export class InputBuffer implements CommandInput {
@@ -19,6 +20,10 @@ export class InputBuffer implements CommandInput {
     const stream = this.#stream as SendStream;
     this.#rest = this.#rest.subarray(stream.write(this.#rest));
     if (this.#rest.length === 0) stream.end();
+  }
+
+  sent(): Promise<number> {
+    return sentOf(this.#stream);
   }
 
   over(): void {

@@ -2,6 +2,7 @@ import { Writable } from 'node:stream';
 import type { SendStream } from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
 import type { CommandInput } from './command-input.js';
+import { sentOf } from './command-input.js';
 
 /**
  * A session's stdin as a Writable. A write is done when its bytes are in the spool, where they stay
@@ -11,6 +12,7 @@ import type { CommandInput } from './command-input.js';
  */
 export class InputStream extends Writable implements CommandInput {
   #stream: SendStream | undefined;
+  #onWritten: (() => void) | undefined;
   #waiting: { bytes: Uint8Array; done: (error?: Error | null) => void } | undefined;
 
   constructor() {
@@ -30,6 +32,13 @@ export class InputStream extends Writable implements CommandInput {
     this.#put(waiting.bytes, waiting.done);
   }
 
+  async sent(): Promise<number> {
+    // What waits for room in the spool comes after what is in it.
+    while (!this.destroyed && (this.#waiting !== undefined || this.writableLength > 0))
+      await new Promise<void>((resolve) => (this.#onWritten = resolve));
+    return sentOf(this.#stream);
+  }
+
   over(error: HawserError): void {
     if (!this.writableFinished) this.destroy(error);
   }
@@ -46,15 +55,27 @@ export class InputStream extends Writable implements CommandInput {
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     const waiting = this.#waiting;
     this.#waiting = undefined;
+    this.#written();
     waiting?.done(error ?? new HawserError('stdin_closed', 'stdin was destroyed'));
     // The command must not wait for what nobody will send.
     this.#stream?.end();
     done(error);
   }
 
+  #written(): void {
+    const resolve = this.#onWritten;
+    this.#onWritten = undefined;
+    // The stream counts a write as done after its callback.
+    if (resolve !== undefined) setImmediate(resolve);
+  }
+
   #put(bytes: Uint8Array, done: (error?: Error | null) => void): void {
     const taken = this.#stream?.write(bytes) ?? 0;
-    if (taken === bytes.length) done();
-    else this.#waiting = { bytes: bytes.subarray(taken), done };
+    if (taken === bytes.length) {
+      done();
+      this.#written();
+    } else {
+      this.#waiting = { bytes: bytes.subarray(taken), done };
+    }
   }
 }

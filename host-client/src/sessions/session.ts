@@ -94,6 +94,8 @@ export class Session implements AsyncDisposable {
   /**
    * Lets go of the session, which goes on without this host; `Agent.attach` comes back to it. What had not
    * arrived of its output is there for whoever attaches. `exited` and `closed` reject with `detached`.
+   *
+   * What was written to stdin before is sent first; that waits for a command that does not read it.
    */
   detach(): Promise<void> {
     return this.#command.detach();

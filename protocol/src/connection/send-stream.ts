@@ -67,6 +67,8 @@ export class SendStream {
   /** The producer found no room, and nothing was consumed since. */
   #starving = false;
   #finEverSent = false;
+  /** In order of their positions. */
+  readonly #awaitingSent: { readonly position: number; readonly callback: () => void }[] = [];
   #state: 'producing' | 'ended' | 'fin_sent' | 'consumed' = 'producing';
 
   constructor(owner: StreamOwner, options: SendStreamOptions) {
@@ -134,6 +136,15 @@ export class SendStream {
     this.produced();
   }
 
+  /**
+   * Calls back when everything that is in the spool now was sent at least once: it is within the credit, so it
+   * comes to the receiver whatever happens to the line. Also when the stream is over.
+   */
+  whenSent(callback: () => void): void {
+    if (this.#state === 'consumed' || this.#sentMax >= this.spool.end) callback();
+    else this.#awaitingSent.push({ position: this.spool.end, callback });
+  }
+
   end(): void {
     if (this.#state !== 'producing') return;
     this.#state = 'ended';
@@ -166,6 +177,7 @@ export class SendStream {
     frame.offset = this.#sent;
     this.#sent += frame.payload.length;
     this.#sentMax = Math.max(this.#sentMax, this.#sent);
+    if (this.#awaitingSent.length > 0) this.#tellSent();
     if (frame.payload.length === 0) this.#asking = false;
     if (this.#state === 'ended' && this.#sent === end) {
       frame.flags |= frameFlags.FIN;
@@ -255,7 +267,13 @@ export class SendStream {
     this.#over();
   }
 
+  #tellSent(): void {
+    while ((this.#awaitingSent[0]?.position ?? Number.POSITIVE_INFINITY) <= this.#sentMax)
+      queueMicrotask(this.#awaitingSent.shift()?.callback as () => void);
+  }
+
   #over(): void {
+    for (const { callback } of this.#awaitingSent.splice(0)) queueMicrotask(callback);
     this.#state = 'consumed';
     this.#sent = this.spool.end;
     this.#onOver();

@@ -274,7 +274,10 @@ export const payloadSchemas = {
     /** Position of the next byte of stdin; absent where the session takes none of this host. */
     stdinFrom: v.optional(count),
   }),
-  Detach: v.object({}),
+  Detach: v.object({
+    /** Position behind the last byte of stdin that this host has sent: up to there it is taken first. */
+    stdinBytes: v.optional(count),
+  }),
   AddEntropy: v.object({
     /** Random, and known to nobody else: each counts as eight bits of entropy. */
     bytes: v.pipe(
