@@ -65,7 +65,7 @@ export function programModel(program: Command): ProgramModel {
     return all.filter(({ long }, index) => all.findIndex((other) => other.long === long) === index);
   };
   return {
-    options: optionsOf(program),
+    options: ownOptions(program),
     commands: commands.map((command) => ({
       name: command.name(),
       summary: command.summary() || command.description(),

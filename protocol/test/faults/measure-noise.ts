@@ -71,7 +71,7 @@ const lines = [
 if (process.argv[1]?.endsWith('measure-noise.ts') === true) {
   for (const { name, ...line } of lines) {
     for (const rate of [0, 1e-7, 1e-6, 1e-5, 3e-5, 1e-4, 3e-4]) {
-      const results = [];
+      const results: Awaited<ReturnType<typeof goodput>>[] = [];
       for (let seed = 1; seed <= 3; seed++) results.push(await goodput(rate, { ...line, seed }));
       const mean = (part: 'share' | 'resumptions' | 'faults'): number =>
         results.reduce((sum, one) => sum + one[part], 0) / results.length;

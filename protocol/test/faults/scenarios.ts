@@ -72,14 +72,16 @@ function lineOf(kind: ScenarioKind, random: Random): CableOptions & { tiny: bool
   let tinyLeft = 6_000;
   const tiny = (): number => (tinyLeft-- > 0 ? 1 : Number.MAX_SAFE_INTEGER);
   const sizes = { tiny, some: () => 1 + random.below(2000), all: () => Number.MAX_SAFE_INTEGER };
-  const bufferBytes = random.pick([64, 4096, 64 * KiB, 1024 * KiB]);
+  // 115,200 baud is 11.5 bytes a millisecond.
+  const bytesPerMs = random.pick([11.5, 100, 10_000, Number.POSITIVE_INFINITY]);
+  // No more than some seconds of the line's time: what waits longer than a heartbeat's patience looks like silence.
+  const bufferBytes = Math.min(random.pick([64, 4096, 64 * KiB, 1024 * KiB]), 5000 * bytesPerMs);
   return {
     kind: kind === 'noisy' ? 'uart' : 'unix',
     hostMayCorrupt: kind === 'noisy',
     agentMayCorrupt: kind !== 'sound',
     bufferBytes,
-    // 115,200 baud is 11.5 bytes a millisecond.
-    bytesPerMs: random.pick([11.5, 100, 10_000, Number.POSITIVE_INFINITY]),
+    bytesPerMs,
     latencyMs: piece === 'all' && bufferBytes > 64 ? random.pick([0, 0, 1, 30, 300]) : 0,
     dataBytesPreferred: kind === 'sound' ? random.pick([1000, 128 * KiB]) : 1152,
     pieceBytes: sizes[piece],
