@@ -39,7 +39,7 @@ const kinds: readonly (() => Promise<unknown>)[] = [
       () => assert(false, 'a command that is not there ran'),
       () => {},
     ),
-  async () => assert((await agent.exec('sleep', ['9'], { timeoutMs: 50 })).timedOut, 'timeout'),
+  async () => assert((await agent.exec('sleep', ['9'], { timeoutMs: 1_000 })).timedOut, 'timeout'),
   async () => {
     const session = await agent.spawn('cat', [], { detached: true });
     session.stdin?.write('kept');
