@@ -39,7 +39,7 @@ const kinds: readonly (() => Promise<unknown>)[] = [
       () => assert(false, 'a command that is not there ran'),
       () => {},
     ),
-  async () => assert((await agent.exec('sleep', ['9'], { timeoutMs: 50 })).timedOut, 'timeout'),
+  async () => assert((await agent.exec('sleep', ['9'], { timeoutMs: 1_000 })).timedOut, 'timeout'),
   async () => {
     const session = await agent.spawn('cat', [], { detached: true });
     session.stdin?.write('kept');
@@ -118,5 +118,6 @@ assert(
 );
 assert(most(end, 'descriptors') <= most(warm, 'descriptors'), 'descriptors grew');
 assert(most(end, 'processes') <= most(warm, 'processes'), 'processes are left');
-assert(most(end, 'spools') === 0, 'spools are left');
+// Ended detached sessions are kept, 256 of them at most, each with its smallest pieces.
+assert(most(end, 'spools') <= 256 * 16 * KiB, 'spools are left');
 console.log('flat');
