@@ -26,6 +26,11 @@ export class SpoolBudget {
     return 1.5 * this.bytesMax;
   }
 
+  /** A quarter is for the smallest pieces, which every stream gets, also when the large ones have taken the rest. */
+  get #largeBytesMax(): number {
+    return 0.75 * this.bytesMax;
+  }
+
   /** Memory at hand for the next spool, bytes. */
   get freeBytes(): number {
     return this.#freeBytes;
@@ -33,7 +38,7 @@ export class SpoolBudget {
 
   /** @returns a buffer of `bytes`, or `undefined` when the budget does not hold it and it is not `urgent`. */
   take(owner: object | undefined, bytes: number, urgent: boolean): Uint8Array | undefined {
-    if (!urgent && this.#bytes + bytes > this.bytesMax) return undefined;
+    if (!urgent && this.#bytes + bytes > this.#largeBytesMax) return undefined;
     const pooled = owner && this.#free.get(owner)?.get(bytes)?.pop();
     if (pooled !== undefined) {
       this.#freeBytes -= bytes;
@@ -224,6 +229,22 @@ export class Spool {
   /** As `free`, for bytes that nobody has consumed: a frame of them may be on its way. */
   drop(until: number): void {
     this.#free(until, false);
+  }
+
+  /**
+   * Drops the bytes of the oldest piece, of which nothing was ever sent, and makes it the newest: no memory
+   * is let go of and taken anew. Where the newest has room, or is the one and not full, it is only let go of.
+   */
+  rotate(): void {
+    const oldest = this.#segments[0];
+    if (oldest === undefined) return;
+    if (this.#roomLeft() !== undefined) {
+      this.drop(this.oldestPieceEnd);
+      return;
+    }
+    this.#segments.shift();
+    this.#start = Math.max(this.#start, oldest.from + oldest.buffer.length);
+    this.#segments.push({ buffer: oldest.buffer, from: this.#end });
   }
 
   #free(until: number, consumed: boolean): void {

@@ -185,3 +185,33 @@ t.test('positions pass 2^32', (t) => {
   t.equal(wrongFrom(spool, start), undefined);
   t.end();
 });
+
+t.test('a spool that drops its oldest piece uses its memory again', (t) => {
+  const budget = new SpoolBudget(16 * MiB);
+  const spool = new Spool(budget, {}, 4 * 64 * KiB);
+  const written = new Random(5).bytes(2 * MiB);
+  for (let at = 0; at < written.length; ) {
+    const room = spool.room();
+    if (room.length === 0) {
+      spool.rotate();
+      continue;
+    }
+    const part = written.subarray(at, at + Math.min(room.length, 10_000));
+    room.set(part);
+    spool.commit(part.length);
+    at += part.length;
+    for (let from = spool.start; from < spool.end; ) {
+      const view = spool.view(from, spool.end - from);
+      if (!Buffer.from(view).equals(written.subarray(from, from + view.length)))
+        t.fail(`other bytes at ${from}`);
+      from += view.length;
+    }
+  }
+  t.equal(spool.end, written.length);
+  t.ok(spool.bytes >= 2 * 64 * KiB && spool.bytes <= 4 * 64 * KiB, `${spool.bytes} bytes are kept`);
+  t.equal(budget.bytes, spool.memoryBytes);
+  t.equal(budget.freeBytes, 0);
+  spool.close();
+  t.equal(budget.bytes, 0);
+  t.end();
+});

@@ -25,6 +25,8 @@ export class OutputSpool {
   /** Everything before this was consumed by everybody. */
   #owedFrom = 0;
   #droppedBytes = 0;
+  /** Nothing from here on was ever sent to anybody, while nobody reads. */
+  #sentUntil = 0;
   #finished = false;
   /** The producer waits for room. */
   #starving = false;
@@ -125,6 +127,7 @@ export class OutputSpool {
   }
 
   #left(reader: SendStream): void {
+    this.#sentUntil = this.#spool.end;
     this.#owe();
     this.#readers.delete(reader);
     this.#forget();
@@ -160,7 +163,7 @@ export class OutputSpool {
       return this.#spool.start > start;
     }
     if (this.#readers.size > 0 || this.#retention.whenFull === 'block') return false;
-    this.#drop(oldestPieceEnd);
+    this.#dropOldest();
     return true;
   }
 
@@ -171,9 +174,12 @@ export class OutputSpool {
     return Math.min(...here.map(([reader]) => reader.consumedBytes));
   }
 
-  #drop(until: number): void {
+  #dropOldest(): void {
+    const until = this.#spool.oldestPieceEnd;
     this.#droppedBytes += Math.max(0, until - Math.max(this.#owedFrom, this.#spool.start));
     this.#owedFrom = Math.max(this.#owedFrom, until);
-    this.#spool.drop(until);
+    // Of what somebody may have been sent, a frame may still be on its way.
+    if (this.#spool.start >= this.#sentUntil) this.#spool.rotate();
+    else this.#spool.drop(until);
   }
 }
