@@ -264,7 +264,15 @@ t.test('a terminal without -i needs none here', async (t) => {
 t.test('an agent that dies is an error with 125, after what it had sent', async (t) => {
   await world.stopAgent();
   await world.startAgent();
-  const hawser = world.start(['exec', '--', 'sh', '-c', 'echo before; exec sleep 60']);
+  const hawser = world.start([
+    'exec',
+    '--connect-timeout',
+    '1s',
+    '--',
+    'sh',
+    '-c',
+    'echo before; exec sleep 60',
+  ]);
   await hawser.printed(/before/);
   await world.stopAgent('SIGKILL');
   const { code, stderr, stdout } = await hawser.finished;

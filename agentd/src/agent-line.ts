@@ -92,10 +92,14 @@ export class AgentLine {
     this.#greeting.announce();
   }
 
-  /** Says goodbye on every lane, and closes the line when that was sent. */
+  /**
+   * Says goodbye on every lane, and closes the line when that was sent. A socket is left for the hosts to close:
+   * one that is just writing to a closed one would get EPIPE, and the goodbye would never be read.
+   */
   close(reason: HawserError): void {
+    const hangsUp = this.#isSocket && this.#port.clientCount > 0;
     this.#options.hosts.closeOn(this, reason);
-    this.#port.closeAfterFlush();
+    if (!hangsUp) this.#port.closeAfterFlush();
   }
 
   /** Something of that lane was lost: its host is asked to greet again. */
@@ -109,7 +113,11 @@ export class AgentLine {
 
   /** A host went elsewhere, or is not heard any more. A socket that carries nobody is of no use; a device is. */
   left(): void {
-    if (this.#port.clientCount === 0 && (this.kind === 'unix' || this.kind === 'vsock')) this.#port.close();
+    if (this.#port.clientCount === 0 && this.#isSocket) this.#port.close();
+  }
+
+  get #isSocket(): boolean {
+    return this.kind === 'unix' || this.kind === 'vsock';
   }
 
   #closed(error: HawserError | undefined): void {

@@ -32,7 +32,7 @@ for (const line of ['unix', 'pty'] as const) {
     await using agent = await running.connect();
 
     await t.test(`${size.atOnce} at once, of mixed kinds`, async (t) => {
-      await mixed(t, agent, 24, size.bytes); // the first of each kind loads what is loaded once
+      await mixed(t, agent, 48, size.bytes); // loads what is loaded once, and fills the agent's pool of cgroups
       const before = resources(running);
       await mixed(t, agent, size.atOnce, size.bytes);
       t.same(await resourcesAfter(running, before), before);

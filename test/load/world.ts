@@ -122,6 +122,8 @@ export function descendantsOf(pid: number): number[] {
     if (!/^\d+$/.test(name)) continue;
     try {
       const stat = readFileSync(`/proc/${name}/stat`, 'latin1');
+      // The agent's own, which is there as long as the agent is.
+      if (stat.includes('(hawser-watchdog)')) continue;
       parents.set(Number(name), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]));
     } catch {
       // Gone meanwhile.

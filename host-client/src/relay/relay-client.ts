@@ -35,6 +35,9 @@ export interface RelayClientOwner {
  */
 type ClientState = 'silent' | 'greeted' | 'gone';
 
+/** No part of a magic, and not zero, which is filler and raises no doubt. */
+const noise = 0xff;
+
 /** One local client of a relay: its line, its lane, and what waits in both directions. Owns its line. */
 export class RelayClient {
   readonly lane: number;
@@ -103,7 +106,7 @@ export class RelayClient {
   passNoise(): void {
     if (this.#state === 'gone' || this.#noiseIsLast) return;
     this.#noiseIsLast = true;
-    this.#add({ head: new Uint8Array(1), body: undefined });
+    this.#add({ head: Uint8Array.of(noise), body: undefined });
   }
 
   /** A long frame is on its way: a sign of life, since the client hears nothing of it before it is whole. */

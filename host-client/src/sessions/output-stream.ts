@@ -7,7 +7,7 @@ import type { CommandOutput } from './command-output.js';
 const copyBytesMax = 16 * 1024;
 
 /**
- * One output of a session as a Readable. Credit goes back as the application reads; an output that
+ * One output of a session as a Readable. Credit goes back as the application is done with what it read; an output that
  * was destroyed is read and dropped, so that nothing waits for it.
  *
  * The event `gap {from, to}` tells of bytes that were dropped before they could be sent. It waits for its
@@ -16,8 +16,10 @@ const copyBytesMax = 16 * 1024;
 export class OutputStream extends Readable implements CommandOutput {
   #stream: ReceiveStream | undefined;
   #onSettled: () => void = () => {};
-  /** Bytes pushed and not yet credited. */
+  /** Bytes that came, that the application is done with, and for which the sender was credited. */
   #pushed = 0;
+  #settled = 0;
+  #credited = 0;
   /** Of which nobody has heard yet. */
   readonly #untoldGaps: { readonly from: number; readonly to: number }[] = [];
   /** `ending`: all came, and its end is still to be told. */
@@ -48,7 +50,11 @@ export class OutputStream extends Readable implements CommandOutput {
     // A view keeps the whole read buffer that it lies in: not worth it for a few bytes.
     const small = bytes.length < copyBytesMax;
     const chunk = small ? Buffer.from(bytes) : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    if (this.push(chunk)) this.#credit();
+    const isEmpty = this.readableLength === 0;
+    this.push(chunk);
+    // To somebody who listens it was handed over at once, and is done with.
+    if (isEmpty && this.readableLength === 0) this.#settled = this.#pushed;
+    this.#credit();
     return small;
   }
 
@@ -69,16 +75,22 @@ export class OutputStream extends Readable implements CommandOutput {
   }
 
   override _read(): void {
-    this.#credit();
+    // Bytes come when they come: `data` pushes them.
   }
 
+  /** Whoever reads again is done with what was read before. 0 is Node's own look. */
   override read(size?: number): unknown {
+    if (size !== 0) {
+      this.#settled = this.#pushed - this.readableLength;
+      this.#credit();
+    }
     const chunk: unknown = super.read(size);
     this.#finish();
     return chunk;
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#settled = this.#pushed;
     this.#credit();
     callback(error);
   }
@@ -102,11 +114,14 @@ export class OutputStream extends Readable implements CommandOutput {
     }
   }
 
-  /** What was pushed has room: the sender may go on. */
+  /**
+   * What the application is done with is forgotten by the agent, and not before: should this process be
+   * killed, another goes on from there.
+   */
   #credit(): void {
-    const bytes = this.#pushed;
-    this.#pushed = 0;
-    if (bytes === 0) return;
+    const bytes = this.#settled - this.#credited;
+    if (bytes <= 0) return;
+    this.#credited = this.#settled;
     this.#stream?.consume(bytes);
     if (this.#stream?.finished === true) this.#onSettled();
   }
