@@ -103,6 +103,10 @@ export class OutputStream extends Readable implements CommandOutput {
   /** All came. Where some of it was dropped and nobody has heard, that is told when the rest was read. */
   #finish(): void {
     if (this.#state !== 'ending') return;
+    if (this.#untoldGaps.length > 0 && this.listenerCount('gap') > 0) {
+      this.#tellGaps();
+      return;
+    }
     const [gap] = this.#untoldGaps;
     if (gap !== undefined && this.readableLength > 0) return;
     this.#state = 'over';
