@@ -97,10 +97,12 @@ overEachLine(async (t, { agent, line }) => {
     t.match(await placeOf(job), { state: /[SR]/, tpgid: leader });
     type('fg\n');
     await output.until(/sleep 60'?\r\n/);
+    await hasForeground(job);
     type(ctrlZ);
     await output.until(/Stopped[^]*prompt> /);
     type('fg\n');
     await output.until(/sleep 60'?\r\n/);
+    await hasForeground(job);
     type(ctrlC);
     await output.until('prompt> ');
     await gone(job);
@@ -282,3 +284,8 @@ overEachLine(async (t, { agent, line }) => {
     await gone(pid);
   });
 });
+
+/** bash names a job before it gives it the terminal, of which no event tells: a key that came before were bash's. */
+async function hasForeground(job: number): Promise<void> {
+  while ((await placeOf(job)).tpgid !== job);
+}
