@@ -29,6 +29,8 @@ overEachMode(async (t, { agent, mode }) => {
       const token = newToken();
       await using session = await agent.spawn(escape, ['tree', token, String(treeSize), String(chainLength)]);
       await new Transcript(session.stdout).until('ready');
+      // The last of them may be on its way into its sleep.
+      await eventually(() => bearersOf(token).every((pid) => statOf(pid).state === 'S'));
       const { confidence, processes, omitted } = await session.members();
       t.equal(confidence, mode === 'cgroup' ? 'exact' : 'best_effort');
       t.equal(omitted, undefined);
@@ -144,6 +146,7 @@ overEachMode(async (t, { agent, mode }) => {
       t.equal(pids.length, 2);
       await session.killTree();
       t.notOk(pids.some(isAlive));
+      await session.exited;
       const calls: Promise<unknown>[] = [
         session.freeze(),
         session.thaw(),
