@@ -226,7 +226,7 @@ for (const checked of [true, false]) {
     const count = (outcome: string): unknown => outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
     await each(numbers(toHost.length * 8), 48, async () => {
       try {
-        const host = await connect(`unix:${path}`, { checked, handshakeTimeoutMs: 5_000 });
+        const host = await connect(`unix:${path}`, { checked, handshakeTimeoutMs: 5_000, reconnectMs: 0 });
         await talk(host).then(
           () => count('complete'),
           (error: unknown) => {
