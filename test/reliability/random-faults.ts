@@ -10,6 +10,9 @@ const KiB = 1024;
 
 /** For an agent of these tests: a silence is found soon, and a host whose goodbye was lost is not waited for long. */
 export const agentArgs = [
+  // A pool of cgroups would hold now more and now fewer descriptors.
+  '--containment',
+  'walk',
   '--heartbeat-interval-ms=150',
   '--heartbeat-timeout-ms=450',
   '--resume-grace-ms=10000',
