@@ -139,6 +139,8 @@ overEachLine(async (t, { agent }) => {
   });
 
   await t.test('a command that stops reading and ends frees what was written', async (t) => {
+    // What the tests before have not read is kept for them.
+    const { spoolBytes } = await agent.info();
     for (let i = 0; i < 20; i++) {
       const session = await agent.spawn('head', ['-c', '1']);
       session.stdin?.end(Buffer.alloc(2_000_000));
@@ -148,7 +150,7 @@ overEachLine(async (t, { agent }) => {
     }
     // What was on its way is taken in before the answer.
     await agent.ping();
-    t.equal((await agent.info()).spoolBytes, 0);
+    t.equal((await agent.info()).spoolBytes, spoolBytes);
   });
 
   await t.test('stdin that is destroyed ends for the command', async (t) => {
