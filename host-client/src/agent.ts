@@ -1,26 +1,30 @@
 import { randomBytes } from 'node:crypto';
 import type {
+  Channel,
+  ChannelHandler,
   ConnectionNotice,
+  HawserError,
   Limits,
   Line,
-  Message,
   Payload,
-  PayloadName,
   PortCounters,
 } from '@hawser/protocol';
-import { defaultLimits, HawserError, MessageCodec } from '@hawser/protocol';
+import { defaultLimits, MessageCodec } from '@hawser/protocol';
 import { execRequest } from './exec-request.js';
 import type { LinkState } from './link.js';
 import { Link } from './link.js';
 import type { AttachOptions, ConnectOptions, ExecOptions, ShutdownOptions, SpawnOptions } from './options.js';
+import { Questions } from './questions.js';
 import type { CommandOpening } from './sessions/command.js';
-import { Command, failureOf } from './sessions/command.js';
+import { Command } from './sessions/command.js';
 import type { ExecResult } from './sessions/exec.js';
 import { aborted, Execution } from './sessions/exec.js';
 import { InputStream } from './sessions/input-stream.js';
 import { OutputStream } from './sessions/output-stream.js';
 import { ProcessTree } from './sessions/process-tree.js';
 import { Session } from './sessions/session.js';
+import { OutputReading } from './sessions/session-output.js';
+import { SessionRegistry } from './sessions/session-registry.js';
 
 /** What the agent said of itself when it was greeted. */
 export type AgentWelcome = Payload<'Welcome'>;
@@ -40,12 +44,11 @@ export class Agent implements AsyncDisposable {
   readonly closed: Promise<HawserError>;
   /** What the agent said of itself when it was greeted. */
   readonly welcome: AgentWelcome;
+  /** Every session that the agent knows, whoever started it. */
+  readonly sessions: SessionRegistry;
   readonly #link: Link;
   readonly #limits: Limits;
-  readonly #questions = new Map<
-    number,
-    { resolve: (reply: Message) => void; reject: (error: HawserError) => void }
-  >();
+  readonly #questions: Questions;
   #channel = 0;
 
   private constructor(link: Link, limits: Limits, closed: Promise<HawserError>) {
@@ -53,10 +56,10 @@ export class Agent implements AsyncDisposable {
     this.#limits = limits;
     this.welcome = link.welcome;
     this.closed = closed;
-    link.connection.openChannel(0, {
-      message: (message) => this.#message(message),
-      closed: (error) => this.#ended(error),
-    });
+    this.#questions = new Questions(link.connection);
+    this.sessions = new SessionRegistry(this.#questions, (sessionId, options) =>
+      new OutputReading((handler) => this.#openChannel(handler), sessionId, options).output(),
+    );
   }
 
   /**
@@ -222,10 +225,7 @@ export class Agent implements AsyncDisposable {
 
   /** What the agent says of itself now: sessions, memory, what its lines carried. */
   async info(): Promise<AgentInfo> {
-    const reply = await this.#ask('Info', {});
-    if (reply.name !== 'InfoReply')
-      throw new HawserError('message_invalid', `the agent answered Info with ${reply.name}`);
-    const { re: _re, ...info } = reply.body;
+    const { re: _re, ...info } = await this.#questions.ask('Info', {}, 'InfoReply');
     return info;
   }
 
@@ -237,7 +237,7 @@ export class Agent implements AsyncDisposable {
    * @throws HawserError `system_call_failed` where the agent may not.
    */
   async addEntropy(bytes: Uint8Array = randomBytes(64)): Promise<void> {
-    await this.#ask('AddEntropy', { bytes });
+    await this.#questions.ask('AddEntropy', { bytes }, 'Done');
   }
 
   /**
@@ -249,7 +249,7 @@ export class Agent implements AsyncDisposable {
    */
   async shutdown(options: ShutdownOptions = {}): Promise<void> {
     const request = { mode: options.mode ?? 'poweroff', graceMs: options.graceMs };
-    await this.#ask('Shutdown', request);
+    await this.#questions.ask('Shutdown', request, 'Done');
   }
 
   /** Says goodbye and closes the line. The sessions end. */
@@ -273,24 +273,15 @@ export class Agent implements AsyncDisposable {
 
   #start(signal: AbortSignal | undefined, opening: CommandOpening): Command {
     if (signal?.aborted === true) throw aborted(signal);
-    return new Command(
-      (handler) => this.#link.connection.openChannel(++this.#channel, handler),
-      opening,
-      this.#limits.spoolBytesMax,
-    );
+    return new Command((handler) => this.#openChannel(handler), opening, this.#limits.spoolBytesMax);
   }
 
   #treeOf(command: Command): ProcessTree {
-    return new ProcessTree(
-      (name, body) => this.#ask(name, body),
-      () => command.id,
-    );
+    return new ProcessTree(this.#questions, () => command.id);
   }
 
-  /** A request on channel 0. */
-  async #ask<N extends PayloadName>(name: N & Message['name'], body: Payload<N>): Promise<Message> {
-    const number = this.#link.connection.send(0, name, body);
-    return new Promise((resolve, reject) => this.#questions.set(number, { resolve, reject }));
+  #openChannel(handler: ChannelHandler): Channel {
+    return this.#link.connection.openChannel(++this.#channel, handler);
   }
 
   /** Runs `work`; an abort ends the command and the call at once. */
@@ -309,21 +300,6 @@ export class Agent implements AsyncDisposable {
     } finally {
       signal.removeEventListener('abort', onAbort);
     }
-  }
-
-  #message(message: Message): void {
-    const { body } = message;
-    const re = 're' in body ? body.re : undefined;
-    const question = re === undefined ? undefined : this.#questions.get(re);
-    if (re === undefined || question === undefined) return;
-    this.#questions.delete(re);
-    if (message.name === 'Failure') question.reject(failureOf(message.body));
-    else question.resolve(message);
-  }
-
-  #ended(error: HawserError): void {
-    for (const question of this.#questions.values()) question.reject(error);
-    this.#questions.clear();
   }
 }
 

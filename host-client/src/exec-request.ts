@@ -39,6 +39,7 @@ export function execRequest(
     labels: options.labels === undefined ? undefined : { ...options.labels },
     key: options.key,
     detached: options.detached,
+    surviveAgent: options.surviveAgent,
     onDisconnect: options.onDisconnect,
     historyBytes: options.historyBytes,
     whenFull: options.whenFull,

@@ -30,6 +30,17 @@ export type { ExitResult } from './sessions/command.js';
 export type { ExecResult } from './sessions/exec.js';
 export type { SessionMembers, SessionProcess, SessionStats } from './sessions/process-tree.js';
 export type { Session } from './sessions/session.js';
+export type { OutputFrom, OutputOptions, OutputPosition, SessionOutput } from './sessions/session-output.js';
+export type {
+  ListSessionsOptions,
+  RetainedOutput,
+  SessionInfo,
+  SessionRegistry,
+  SessionStateText,
+  StatsOptions,
+  WaitOptions,
+} from './sessions/session-registry.js';
+export type { StatsSample } from './sessions/stats-series.js';
 export type { VmConsole } from './vm/console.js';
 export type { VmRoot } from './vm/image-directory.js';
 export type { RestoreVmOptions } from './vm/launch-vm.js';

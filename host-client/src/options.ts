@@ -75,6 +75,8 @@ export interface CommandOptions {
   readonly key?: string;
   /** It is its own: it outlives this connection, and is kept for `Agent.attach` when it has ended. */
   readonly detached?: boolean;
+  /** Its processes go on when the agent ends, or is killed, and are nobody's then. Only for a detached one. Default false. */
+  readonly surviveAgent?: boolean;
   /**
    * What becomes of it when nobody is attached any more because a connection ended, and after how long.
    * Default: `terminate` at once, with `killSignal`; `keep` for a detached one.

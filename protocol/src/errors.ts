@@ -26,6 +26,7 @@ export const errorCodes = [
   'too_many_sessions',
   'unknown_session',
   'session_ended',
+  'session_running',
   'not_a_member',
   'not_a_terminal',
   // A running session

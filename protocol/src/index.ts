@@ -45,6 +45,8 @@ export type {
   Payload,
   PayloadName,
   Rlimit,
+  SessionRecord,
+  SessionStateName,
   SignalTarget,
   StreamCount,
   TerminalSize,

@@ -13,6 +13,7 @@ import { rlimitsOnWire, rlimitTable } from '../exec-request.js';
 import type { RlimitSettings, RlimitTable, SignalOptions } from '../options.js';
 import type { CommandInput } from './command-input.js';
 import type { CommandOutput } from './command-output.js';
+import { Deferred } from './deferred.js';
 
 /** How a command ended: exactly one of `code` and `signal` is not null, as in node:child_process. */
 export type ExitResult = Omit<ExitRecord, 'code' | 'signal'> & {
@@ -47,21 +48,6 @@ interface Identity {
 
 /** `failed` is one that never started, that was let go of, or whose connection is over. */
 type SessionState = { at: 'starting' | 'running' | 'exited' } | { at: 'failed'; error: HawserError };
-
-/** A promise with its two ends; rejections that nobody waits for are no fault. */
-class Deferred<T> {
-  readonly promise: Promise<T>;
-  resolve!: (value: T) => void;
-  reject!: (error: HawserError) => void;
-
-  constructor() {
-    this.promise = new Promise<T>((resolve, reject) => {
-      this.resolve = resolve;
-      this.reject = reject;
-    });
-    this.promise.catch(() => {});
-  }
-}
 
 interface Reply {
   resolve(message: Message): void;

@@ -1,5 +1,6 @@
-import type { Message, Payload } from '@hawser/protocol';
+import type { Payload } from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
+import type { Questions } from '../questions.js';
 
 /** A process of a session. Command lines that are not UTF-8 are bytes. */
 export type SessionProcess = Payload<'MembersReply'>['processes'][number];
@@ -16,56 +17,45 @@ export interface SessionMembers {
 /** What all processes of a session use together. What the guest does not count is absent. */
 export type SessionStats = Omit<Payload<'StatsReply'>, 're'>;
 
-type TreeRequestName = 'Members' | 'KillTree' | 'KillOne' | 'Freeze' | 'Thaw' | 'Stats';
-
-/** Sends a request about a session, and resolves with its answer. */
-export type AskAboutTree = <N extends TreeRequestName>(name: N, body: Payload<N>) => Promise<Message>;
-
 /** The processes of one session, by its id: also while the leader is dead and others live. */
 export class ProcessTree {
-  readonly #ask: AskAboutTree;
+  readonly #questions: Questions;
   readonly #sessionId: () => string;
 
-  constructor(ask: AskAboutTree, sessionId: () => string) {
-    this.#ask = ask;
+  constructor(questions: Questions, sessionId: () => string) {
+    this.#questions = questions;
     this.#sessionId = sessionId;
   }
 
   async members(): Promise<SessionMembers> {
-    const reply = await this.#ask('Members', { sessionId: this.#sessionId() });
-    if (reply.name !== 'MembersReply') throw unexpected('Members', reply);
-    const { confidence, processes, omitted } = reply.body;
+    const reply = await this.#questions.ask('Members', { sessionId: this.#sessionId() }, 'MembersReply');
+    const { confidence, processes, omitted } = reply;
     return { confidence, processes, omitted };
   }
 
   async stats(): Promise<SessionStats> {
-    const reply = await this.#ask('Stats', { sessionId: this.#sessionId() });
-    if (reply.name !== 'StatsReply') throw unexpected('Stats', reply);
-    const { re: _, ...stats } = reply.body;
+    const reply = await this.#questions.ask('Stats', { sessionId: this.#sessionId() }, 'StatsReply');
+    const { re: _, ...stats } = reply;
     return stats;
   }
 
   async killTree(): Promise<void> {
     try {
-      await this.#ask('KillTree', { sessionId: this.#sessionId() });
+      await this.#questions.ask('KillTree', { sessionId: this.#sessionId() }, 'Done');
     } catch (error) {
       if (!(error instanceof HawserError) || error.code !== 'session_ended') throw error;
     }
   }
 
   async killOne(pid: number, signal?: string): Promise<void> {
-    await this.#ask('KillOne', { sessionId: this.#sessionId(), pid, signal });
+    await this.#questions.ask('KillOne', { sessionId: this.#sessionId(), pid, signal }, 'Done');
   }
 
   async freeze(): Promise<void> {
-    await this.#ask('Freeze', { sessionId: this.#sessionId() });
+    await this.#questions.ask('Freeze', { sessionId: this.#sessionId() }, 'Done');
   }
 
   async thaw(): Promise<void> {
-    await this.#ask('Thaw', { sessionId: this.#sessionId() });
+    await this.#questions.ask('Thaw', { sessionId: this.#sessionId() }, 'Done');
   }
-}
-
-function unexpected(name: string, reply: Message): HawserError {
-  return new HawserError('message_invalid', `the agent answered ${name} with ${reply.name}`);
 }

@@ -49,11 +49,11 @@ export class Channel {
     return stream;
   }
 
-  /** A stream that reads a spool which is somebody else's, from position `from` on. */
+  /** A stream that reads a spool which is somebody else's, from position `from` on and, where it is given, up to `until`. */
   openReader(
     type: DataFrameName,
     spool: Spool,
-    options: { from?: number; onConsumed: () => void; onOver: () => void },
+    options: { from?: number; until?: number | undefined; onConsumed: () => void; onOver: () => void },
   ): SendStream {
     const window = this.#connection.agreement.sendWindowBytes;
     const stream = new SendStream(this.#connection, {

@@ -31,6 +31,8 @@ export interface SendStreamOptions {
   readonly spool: Spool;
   /** Position of the first byte that the receiver gets; 0 unless it came later. */
   readonly from?: number;
+  /** Position behind the last byte that the receiver gets, though the spool may hold more. */
+  readonly until?: number | undefined;
   /** Credit given in advance by the receiver, bytes. */
   readonly window: number;
   /** The receiver has consumed more, see `consumedBytes`. */
@@ -55,6 +57,7 @@ export class SendStream {
   readonly #onConsumed: () => void;
   readonly #onOver: () => void;
   readonly #frame: Frame;
+  readonly #until: number;
   #sent: number;
   /** The furthest that was ever sent: more than `#sent` when a part is sent again. */
   #sentMax: number;
@@ -78,6 +81,7 @@ export class SendStream {
     this.#onConsumed = options.onConsumed;
     this.#onOver = options.onOver;
     const from = options.from ?? 0;
+    this.#until = options.until ?? Number.POSITIVE_INFINITY;
     this.#sent = from;
     this.#sentMax = from;
     this.#consumed = from;
@@ -100,6 +104,16 @@ export class SendStream {
   /** Everything was produced, sent and consumed; or the stream was given up. */
   get consumed(): boolean {
     return this.#state === 'consumed';
+  }
+
+  /** Position of the oldest byte that can still be sent. */
+  get #start(): number {
+    return Math.min(this.spool.start, this.#until);
+  }
+
+  /** Position behind the last byte that there is for the receiver. */
+  get #end(): number {
+    return Math.min(this.spool.end, this.#until);
   }
 
   get sentBytes(): number {
@@ -130,7 +144,7 @@ export class SendStream {
    */
   starved(): void {
     this.#starving = true;
-    const unconsumed = this.spool.end - this.#consumed;
+    const unconsumed = this.#end - this.#consumed;
     if (this.#state !== 'producing' || unconsumed === 0 || unconsumed >= this.#window / 2) return;
     this.#asking = true;
     this.produced();
@@ -141,8 +155,8 @@ export class SendStream {
    * comes to the receiver whatever happens to the line. Also when the stream is over.
    */
   whenSent(callback: () => void): void {
-    if (this.#state === 'consumed' || this.#sentMax >= this.spool.end) callback();
-    else this.#awaitingSent.push({ position: this.spool.end, callback });
+    if (this.#state === 'consumed' || this.#sentMax >= this.#end) callback();
+    else this.#awaitingSent.push({ position: this.#end, callback });
   }
 
   end(): void {
@@ -154,7 +168,8 @@ export class SendStream {
 
   ready(): boolean {
     if (this.#state === 'consumed') return false;
-    const { start, end } = this.spool;
+    const start = this.#start;
+    const end = this.#end;
     // What was dropped is told at once, whatever the credit.
     if (this.#sent < start) return true;
     return this.#sent < end ? this.#sent < this.#limit : this.#state === 'ended' || this.#asking;
@@ -163,7 +178,8 @@ export class SendStream {
   /** The next frame of at most `bytesMax`, to be sent now; call only when `ready`. The object is reused. */
   nextFrame(bytesMax: number): Frame {
     const frame = this.#frame;
-    const { start, end } = this.spool;
+    const start = this.#start;
+    const end = this.#end;
     frame.flags = this.#owner.checked ? frameFlags.CHECKED : 0;
     frame.lane = this.#owner.lane;
     if (this.#sent < start) {
@@ -194,7 +210,7 @@ export class SendStream {
    * @returns nothing unless the receiver owes an answer.
    */
   probe(): Frame | undefined {
-    if (this.#state === 'consumed' || (this.#state !== 'fin_sent' && this.spool.end <= this.#consumed))
+    if (this.#state === 'consumed' || (this.#state !== 'fin_sent' && this.#end <= this.#consumed))
       return undefined;
     const frame = this.#frame;
     frame.payload = nothing;
@@ -215,7 +231,7 @@ export class SendStream {
    */
   credit(limit: number, consumed: number, finished: boolean): boolean {
     if (consumed > this.#sentMax || limit < consumed) return false;
-    if (finished && (!this.#finEverSent || consumed < this.spool.end)) return false;
+    if (finished && (!this.#finEverSent || consumed < this.#end)) return false;
     if (this.#state === 'consumed') return true;
     if (limit > this.#limit) this.#limit = limit;
     this.#window = Math.max(this.#window, limit - consumed);
@@ -238,7 +254,7 @@ export class SendStream {
   possible({ received, consumed, limit, finished }: ReceivePosition): boolean {
     if (received > this.#sentMax || received < this.#consumed) return false;
     if (consumed > received || limit < received) return false;
-    return !finished || (this.#finEverSent && consumed === this.spool.end);
+    return !finished || (this.#finEverSent && consumed === this.#end);
   }
 
   /**
@@ -275,7 +291,7 @@ export class SendStream {
   #over(): void {
     for (const { callback } of this.#awaitingSent.splice(0)) queueMicrotask(callback);
     this.#state = 'consumed';
-    this.#sent = this.spool.end;
+    this.#sent = this.#end;
     this.#onOver();
   }
 }

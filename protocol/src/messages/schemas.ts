@@ -56,8 +56,8 @@ const failure = {
   stage: v.optional(stage),
 };
 
-/** Where somebody who attaches begins to read. */
-const outputFrom = v.union([count, v.picklist(['start', 'end'])]);
+/** Where somebody who attaches begins to read; `none` is not to be sent that output at all. */
+const outputFrom = v.union([count, v.picklist(['start', 'end', 'none'])]);
 
 const keptOutput = v.object({
   /** Position of the first byte that will come; what lies between it and `start` comes as a gap. */
@@ -91,6 +91,93 @@ const treeProcess = v.object({
 });
 
 const signalTarget = v.picklist(['leader', 'group', 'foreground', 'tree']);
+
+/** What all processes of a session use together. */
+const treeStats = {
+  confidence,
+  /** Live ones. */
+  processes: count,
+  cpuUserUs: count,
+  cpuSystemUs: count,
+  memoryBytes: count,
+  memoryPeakBytes: v.optional(count),
+  oomKills: v.optional(count),
+  /** How often `pidsMax` refused a process. */
+  pidsRefused: v.optional(count),
+};
+
+/** `unknown`: the leader is dead, and somebody else has waited for it. */
+const sessionState = v.picklist(['starting', 'running', 'exited', 'signaled', 'unknown']);
+
+const labels = v.record(v.string(), v.string());
+
+/** How a session's leader ended, and what it had written. */
+const exitRecord = v.object({
+  /** The exit code; absent where a signal ended the leader. */
+  code: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255))),
+  /** The signal's name, `SIGTERM`; absent where the leader exited by itself. */
+  signal: v.optional(v.string()),
+  coreDumped: v.boolean(),
+  /** The kernel killed a process of the session for want of memory, where that is counted. */
+  oomKilled: v.optional(v.boolean()),
+  timedOut: v.boolean(),
+  /** Who of Hawser sent the signal that ended it, where one did. */
+  killedBy: v.optional(v.picklist(['request', 'timeout', 'disconnect', 'shutdown'])),
+  rusage,
+  startedAtUs: count,
+  durationUs: count,
+  stdout: streamCount,
+  stderr: streamCount,
+  /** The counts are final: nobody holds the output any more. Else `Closed` follows. */
+  outputComplete: v.boolean(),
+  /** Processes of the session that outlived the leader, where that is known. */
+  survivors: v.optional(count),
+});
+
+const retainedOutput = v.object({
+  /** Bytes that the command has written, dropped ones included. */
+  bytes: count,
+  dropped: count,
+  /** Position of the oldest byte that is still there; from there to `bytes` it can be read. */
+  start: count,
+});
+
+/** What the registry knows of a session. */
+const sessionRecord = v.object({
+  sessionId: v.string(),
+  /** Counts the agent's sessions: a pid may come twice, the two together do not. */
+  generation: count,
+  pid: uint32,
+  /** The command and its arguments. */
+  command: v.array(text),
+  /** There is more of it than is here. */
+  commandCut: v.optional(v.boolean()),
+  labels,
+  key: v.optional(v.string()),
+  /** As the request named it; without one it is the agent's own. */
+  user: v.optional(v.string()),
+  uid: uint32,
+  gid: uint32,
+  cwd: v.optional(text),
+  tty: v.boolean(),
+  /** It does not end with its hosts. */
+  detached: v.boolean(),
+  surviveAgent: v.optional(v.boolean()),
+  state: sessionState,
+  /** 0 while it is starting. */
+  startedAtUs: count,
+  endedAtUs: v.optional(count),
+  exit: v.optional(exitRecord),
+  /** Hosts that are attached, observers not counted. */
+  hosts: count,
+  /** Bytes of stdin that the command has been given. */
+  stdinBytes: count,
+  stdout: retainedOutput,
+  /** Absent for a terminal. */
+  stderr: v.optional(retainedOutput),
+  /** What its processes use now, where it has some and that was asked for. */
+  stats: v.optional(v.object(treeStats)),
+});
 
 /** How far an end of a connection has received everything. */
 const positions = v.object({
@@ -215,7 +302,9 @@ export const payloadSchemas = {
     historyBytes: v.optional(count),
     /** What happens when there is no room for output and nobody is attached. */
     whenFull: v.optional(v.picklist(['block', 'dropOldest'])),
-    labels: v.optional(v.record(v.string(), v.string())),
+    labels: v.optional(labels),
+    /** Its processes do not end with the agent; only for a detached one. */
+    surviveAgent: v.optional(v.boolean()),
     /** The same key again is the same session, not another one. */
     key: v.optional(v.pipe(v.string(), v.minLength(1))),
   }),
@@ -227,27 +316,7 @@ export const payloadSchemas = {
     existing: v.optional(v.boolean()),
   }),
   ExecFailed: v.object(failure),
-  Exited: v.object({
-    /** The exit code; absent where a signal ended the leader. */
-    code: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255))),
-    /** The signal's name, `SIGTERM`; absent where the leader exited by itself. */
-    signal: v.optional(v.string()),
-    coreDumped: v.boolean(),
-    /** The kernel killed a process of the session for want of memory, where that is counted. */
-    oomKilled: v.optional(v.boolean()),
-    timedOut: v.boolean(),
-    /** Who of Hawser sent the signal that ended it, where one did. */
-    killedBy: v.optional(v.picklist(['request', 'timeout', 'disconnect', 'shutdown'])),
-    rusage,
-    startedAtUs: count,
-    durationUs: count,
-    stdout: streamCount,
-    stderr: streamCount,
-    /** The counts are final: nobody holds the output any more. Else `Closed` follows. */
-    outputComplete: v.boolean(),
-    /** Processes of the session that outlived the leader, where that is known. */
-    survivors: v.optional(count),
-  }),
+  Exited: exitRecord,
   Closed: v.object({ stdout: streamCount, stderr: streamCount }),
   StdinClosed: v.object({
     /** Bytes of stdin that the kernel took before the child's end was closed. */
@@ -261,6 +330,10 @@ export const payloadSchemas = {
     /** Where to read from: a position, what is kept, or what comes from now on (the default). */
     stdout: v.optional(outputFrom),
     stderr: v.optional(outputFrom),
+    /** Only reads, and holds nothing up: neither the command nor the end of the session wait for this host. */
+    observe: v.optional(v.boolean()),
+    /** False: what is there now, and then the end of each output. Only with `observe`. */
+    follow: v.optional(v.boolean()),
   }),
   Attached: v.object({
     re: count,
@@ -291,7 +364,12 @@ export const payloadSchemas = {
     bytes: count,
   }),
   Resize: v.object(terminalSize),
-  Signal: v.object({ signal: v.string(), target: v.optional(signalTarget) }),
+  Signal: v.object({
+    /** On channel 0: whose. */
+    sessionId: v.optional(v.string()),
+    signal: v.string(),
+    target: v.optional(signalTarget),
+  }),
   Rlimits: v.object({ set: v.optional(v.array(rlimit)) }),
   RlimitsReply: v.object({ re: count, rlimits: v.array(rlimit) }),
   Members: v.object(treeOf),
@@ -307,19 +385,54 @@ export const payloadSchemas = {
   Freeze: v.object(treeOf),
   Thaw: v.object(treeOf),
   Stats: v.object(treeOf),
-  StatsReply: v.object({
-    re: count,
-    confidence,
-    /** Live ones. */
-    processes: count,
-    cpuUserUs: count,
-    cpuSystemUs: count,
-    memoryBytes: count,
-    memoryPeakBytes: v.optional(count),
-    oomKills: v.optional(count),
-    /** How often `pidsMax` refused a process. */
-    pidsRefused: v.optional(count),
+  StatsReply: v.object({ re: count, ...treeStats }),
+  List: v.object({
+    /** Only sessions that have all of these. */
+    labels: v.optional(labels),
+    /** Only sessions in one of these. */
+    states: v.optional(v.array(sessionState)),
+    /** Only sessions of a higher generation: `next` of the page before. */
+    after: v.optional(count),
+    /** Sessions in one reply, at most; fewer come where a frame holds no more. */
+    limit: v.optional(v.pipe(count, v.minValue(1))),
+    /** With what each one's processes use now. */
+    stats: v.optional(v.boolean()),
   }),
+  ListReply: v.object({
+    re: count,
+    /** The oldest first. */
+    sessions: v.array(sessionRecord),
+    /** There are more, after this generation. */
+    next: v.optional(count),
+  }),
+  Inspect: v.object({ sessionId: v.string() }),
+  InspectReply: v.object({ re: count, session: sessionRecord }),
+  Wait: v.object({
+    sessionId: v.string(),
+    /** Without it, as long as it takes. */
+    timeoutMs: v.optional(count),
+  }),
+  /** The leader is dead. */
+  WaitReply: v.object({ re: count, session: sessionRecord }),
+  Remove: v.object({ sessionId: v.string() }),
+  AllStats: v.object({
+    sessionId: v.optional(v.string()),
+    labels: v.optional(labels),
+    /** A reply each time, until `StopStats`; without it, one. */
+    intervalMs: v.optional(count),
+  }),
+  AllStatsReply: v.object({
+    /** Of the one request, for each reply of a series. */
+    re: count,
+    /** By the guest's clock. */
+    atUs: count,
+    /** Of every session that has processes, the oldest first. */
+    sessions: v.array(v.object({ sessionId: v.string(), ...treeStats })),
+    /** Further sessions, for which the message had no room. */
+    omitted: v.optional(count),
+  }),
+  /** Ends the series that the message of that number began. */
+  StopStats: v.object({ series: count }),
   Info: v.object({}),
   InfoReply: v.object({
     re: count,
@@ -366,3 +479,5 @@ export type SignalTarget = v.InferOutput<typeof signalTarget>;
 export type Rlimit = v.InferOutput<typeof rlimit>;
 export type StreamCount = v.InferOutput<typeof streamCount>;
 export type TerminalSize = Payload<'Resize'>;
+export type SessionRecord = v.InferOutput<typeof sessionRecord>;
+export type SessionStateName = v.InferOutput<typeof sessionState>;
