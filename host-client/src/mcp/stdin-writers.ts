@@ -1,0 +1,75 @@
+import { HawserError } from '@hawser/protocol';
+import type { Agent } from '../agent.js';
+import type { Session } from '../sessions/session.js';
+
+/** A process that does not read is given no more than this to read, bytes. */
+const queuedBytesMax = 4 * 1024 * 1024;
+
+/** This server as the writer of processes' stdin: one attachment for each, from the first write to the process's end. */
+export class StdinWriters {
+  readonly #writers = new Map<string, Promise<Session>>();
+
+  /**
+   * Queues bytes for a process that runs.
+   *
+   * @returns how many bytes wait here since the process does not read, once they are sent or `waitMs` are over.
+   * @throws HawserError `stdin_closed`, `stdin_taken`, `limit_exceeded`, and as `Agent.attach`.
+   */
+  async write(
+    agent: Agent,
+    sessionId: string,
+    { bytes, end, waitMs }: { readonly bytes: Buffer; readonly end: boolean; readonly waitMs: number },
+  ): Promise<number> {
+    const session = await this.#writer(agent, sessionId);
+    const stdin = session.stdin;
+    if (stdin === null)
+      throw new HawserError(
+        'stdin_closed',
+        `process ${sessionId} was started without stdin: start it again with {"stdin": true}`,
+      );
+    if (stdin.writableEnded)
+      throw new HawserError(
+        'stdin_closed',
+        `the stdin of process ${sessionId} was closed by an earlier call: nothing can be written any more`,
+      );
+    if (stdin.writableLength + bytes.length > queuedBytesMax)
+      throw new HawserError(
+        'limit_exceeded',
+        `process ${sessionId} does not read its stdin: ${stdin.writableLength} bytes wait already, at most ${queuedBytesMax} may. Wait until it reads, or end it with kill_process`,
+      );
+    const written = new Promise<void>((resolve, reject) => {
+      const done = (error?: Error | null): void => (error ? reject(error) : resolve());
+      if (end) stdin.end(bytes, done);
+      else stdin.write(bytes, done);
+    });
+    await within(waitMs, written);
+    return stdin.writableLength;
+  }
+
+  async #writer(agent: Agent, sessionId: string): Promise<Session> {
+    const known = this.#writers.get(sessionId);
+    if (known !== undefined) return known;
+    const attaching = agent.attach(sessionId, { stdin: true, from: 'none' });
+    this.#writers.set(sessionId, attaching);
+    const forget = (): void => {
+      if (this.#writers.get(sessionId) === attaching) this.#writers.delete(sessionId);
+    };
+    attaching.then((session) => {
+      // The command reads no more, or another host has taken over: the next call finds out which.
+      session.stdin?.once('error', forget);
+      return session.exited.finally(forget);
+    }).catch(forget);
+    return attaching;
+  }
+}
+
+/** Resolves after `ms` at the latest; what `work` rejects with later is nobody's. */
+async function within(ms: number, work: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeOver = new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)));
+  try {
+    await Promise.race([work, timeOver]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
