@@ -203,9 +203,11 @@ export class Agent implements AsyncDisposable {
       },
       input: stdin,
       outputs: (terminal) => {
-        if (terminal) return [stdout];
-        stderr = new OutputStream();
-        return [stdout, stderr];
+        stderr = terminal ? null : new OutputStream();
+        const outputs = stderr === null ? [stdout] : [stdout, stderr];
+        if (from !== 'none') return outputs;
+        for (const output of outputs) output.end();
+        return [];
       },
     });
     await command.started;

@@ -116,9 +116,10 @@ export interface AttachOptions {
   readonly stdin?: boolean;
   /**
    * Where to read from: what is kept, what comes from now on (default), or positions in bytes of each output, as
-   * of a process that has read so much and was killed. What is not kept any more is told by the event `gap`.
+   * of a process that has read so much and was killed. What is not kept any more is told by the event `gap`. `none` is
+   * not to read: the outputs end at once, and the command is not held up by this host.
    */
-  readonly from?: 'start' | 'end' | { readonly stdout: number; readonly stderr?: number };
+  readonly from?: 'start' | 'end' | 'none' | { readonly stdout: number; readonly stderr?: number };
 }
 
 export interface SignalOptions {

@@ -29,7 +29,17 @@ function complete(...words: string[]): string[] {
 }
 
 t.test('bash completes commands, options and values', (t) => {
-  t.same(complete('hawser', ''), ['exec', 'attach', 'relay', 'run', 'vm', 'doctor', 'completion', 'help']);
+  t.same(complete('hawser', ''), [
+    'exec',
+    'attach',
+    'relay',
+    'run',
+    'vm',
+    'mcp',
+    'doctor',
+    'completion',
+    'help',
+  ]);
   t.same(complete('hawser', 'do'), ['doctor']);
   t.same(complete('hawser', '--v'), ['--version']);
   t.same(complete('hawser', 'exec', '--time'), ['--timeout']);

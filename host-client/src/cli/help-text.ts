@@ -75,6 +75,19 @@ Examples:
   hawser relay uart:/dev/ttyS0 --listen unix:/run/guest.sock
 `;
 
+export const mcpHelp = `
+Tools: exec, start_process, list_processes, process_stats, read_process_output, write_process_input,
+wait_for_process, kill_process.
+
+Ends when the client closes standard input, or with SIGINT, SIGTERM or SIGHUP: what exec started is killed then, what
+start_process started goes on. Messages go to standard error. Needs the packages @modelcontextprotocol/sdk and zod.
+
+Exits with 0, or with 125 when no agent answers.
+
+Example, of a client's configuration:
+  { "mcpServers": { "guest": { "command": "hawser", "args": ["mcp", "unix:/run/hawser.sock"] } } }
+`;
+
 export const attachHelp = `
 Whoever attaches last writes; who did before is told, and goes on reading. Where the session has a terminal, the local
 one is raw, as with "hawser exec -it", and the detach keys leave the session to itself, as do SIGTERM and SIGHUP. With

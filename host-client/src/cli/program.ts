@@ -5,6 +5,7 @@ import type { DoctorFlags } from './doctor.js';
 import type { ExecFlags } from './exec.js';
 import { exitCodes } from './exit-code.js';
 import { doctorHelp, execHelp, lineHelp, programHelp } from './help-text.js';
+import { addMcp } from './mcp-program.js';
 import type { ProgramParts } from './session-program.js';
 import { addAttach, addRelay, addSessionOptions } from './session-program.js';
 import { addRun, addVm } from './vm-program.js';
@@ -68,6 +69,7 @@ export function createProgram(
   addRelay(program, parts);
   addRun(program, command, ended);
   addVm(program, ended);
+  addMcp(program, parts);
   addDoctor(program, ended);
   addCompletion(program);
   return program;

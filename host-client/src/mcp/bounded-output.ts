@@ -22,7 +22,8 @@ export class BoundedOutput {
 
   /** Resolves when so many bytes came, or no more will. */
   async received(bytes: number): Promise<void> {
-    while (this.#received < bytes && !this.#over) await new Promise<void>((resolve) => (this.#wake = resolve));
+    while (this.#received < bytes && !this.#over)
+      await new Promise<void>((resolve) => (this.#wake = resolve));
   }
 
   get head(): Buffer {

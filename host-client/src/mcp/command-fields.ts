@@ -41,7 +41,11 @@ export function commandWords({ command, argv }: CommandFields): readonly [cmd: s
   );
 }
 
-export function commandOptions({ cwd, env, user }: CommandFields): Pick<CommandOptions, 'cwd' | 'env' | 'user'> {
+export function commandOptions({
+  cwd,
+  env,
+  user,
+}: CommandFields): Pick<CommandOptions, 'cwd' | 'env' | 'user'> {
   return {
     ...(cwd !== undefined && { cwd }),
     ...(env !== undefined && { env }),

@@ -37,6 +37,10 @@ function nextStep(code: ErrorCode): string | undefined {
       return 'Call list_processes for the ids that there are; a process that has ended is forgotten after some minutes.';
     case 'session_ended':
       return 'Call wait_for_process for how it ended, and read_process_output for what it wrote.';
+    case 'stdin_closed':
+      return 'See with read_process_output and wait_for_process what the process does.';
+    case 'stdin_taken':
+      return 'Somebody else writes to the process now, and what was not read yet may be lost. Write again to take over.';
     case 'connection_lost':
     case 'connection_closed':
     case 'vm_ended':

@@ -42,7 +42,7 @@ const execOutput = z.strictObject({
   nextCursor: bytesCount
     .nullable()
     .describe(
-      'Null where text is everything. Else the rest is read with read_process_output from this cursor.',
+      'Null where text is everything. Else the rest is read with read_process_output from this cursor; it has the last 4 MiB.',
     ),
 });
 
@@ -106,7 +106,8 @@ async function exec(given: Input, { agent, signal }: Call): Promise<z.output<typ
   };
   const isCut = outputs.stdout.nextCursor !== null || outputs.stderr.nextCursor !== null;
   // Where that fails it is forgotten some minutes later.
-  if (!isCut) void session.closed.then(() => agent.sessions.remove(session.id)).catch(() => {});
+  if (!isCut || signal.aborted)
+    void session.closed.then(() => agent.sessions.remove(session.id)).catch(() => {});
   return {
     exitCode: exit.code,
     signal: exit.signal,

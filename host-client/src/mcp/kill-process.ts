@@ -75,7 +75,11 @@ async function signalIt({ processId: id, tree }: Input, signal: string, { agent 
   }
 }
 
-async function gone({ processId: id, tree }: Input, waitMs: number, { agent, signal }: Call): Promise<SessionInfo> {
+async function gone(
+  { processId: id, tree }: Input,
+  waitMs: number,
+  { agent, signal }: Call,
+): Promise<SessionInfo> {
   const deadline = performance.now() + waitMs;
   let info = await waited(agent, id, waitMs);
   while (!isGone(info, tree) && performance.now() < deadline && !signal.aborted) {

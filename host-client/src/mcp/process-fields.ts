@@ -74,7 +74,8 @@ function commandText(command: SessionInfo['command'], cut: boolean): string {
   const ofShell = words.length === 3 && shell === '/bin/sh' && option === '-c' && line !== undefined;
   const text = ofShell ? line : words.map(quoted).join(' ');
   const characters = [...text];
-  if (characters.length > commandCharactersMax) return `${characters.slice(0, commandCharactersMax).join('')}…`;
+  if (characters.length > commandCharactersMax)
+    return `${characters.slice(0, commandCharactersMax).join('')}…`;
   return cut ? `${text} …` : text;
 }
 

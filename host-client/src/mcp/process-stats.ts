@@ -113,7 +113,9 @@ function usageOf(
 
 function memberOf(process: SessionProcess): z.output<typeof member> {
   const { pid, parentPid, name, state, threads, rssBytes } = process;
-  const words = process.command.map((word) => (typeof word === 'string' ? word : Buffer.from(word).toString()));
+  const words = process.command.map((word) =>
+    typeof word === 'string' ? word : Buffer.from(word).toString(),
+  );
   return {
     pid,
     parentPid,

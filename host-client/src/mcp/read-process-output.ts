@@ -86,7 +86,10 @@ async function readProcessOutput(given: Input, call: Call): Promise<z.output<typ
 }
 
 /** @throws HawserError `invalid_argument` for a place behind the end, or for a stream that there is not. */
-function startOf({ processId: id, stream, cursor }: Input, info: SessionInfo): { at: number; exact: boolean } {
+function startOf(
+  { processId: id, stream, cursor }: Input,
+  info: SessionInfo,
+): { at: number; exact: boolean } {
   if (stream === 'stderr' && info.stderr === null)
     throw new HawserError(
       'invalid_argument',
@@ -103,7 +106,8 @@ function startOf({ processId: id, stream, cursor }: Input, info: SessionInfo): {
 
 async function readWindow(given: Input, at: number, { agent, signal }: Call): Promise<Window> {
   const { processId: id, stream, maxBytes: bytesMax, waitMs } = given;
-  const from = stream === 'stdout' ? { stdout: at, stderr: 'none' as const } : { stdout: 'none' as const, stderr: at };
+  const from =
+    stream === 'stdout' ? { stdout: at, stderr: 'none' as const } : { stdout: 'none' as const, stderr: at };
   await using reading = await agent.sessions.output(id, { from });
   return await new WindowReader(reading, stream, { bytesMax, waitMs, signal }).window();
 }

@@ -1,7 +1,10 @@
+import type { Readable, Writable } from 'node:stream';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
+import { StdioServerTransport } from '@modelcontextprotocol/sdk/server/stdio.js';
+import type { Agent } from '../agent.js';
 import { hostVersion } from '../version.js';
 import { execTool } from './exec.js';
-import type { Guest } from './guest.js';
+import { Guest } from './guest.js';
 import { killProcessTool } from './kill-process.js';
 import { listProcessesTool } from './list-processes.js';
 import { processStatsTool } from './process-stats.js';
@@ -19,15 +22,51 @@ const instructions = `Runs commands inside a virtual machine, the guest, which i
 - An exit code other than 0 is a result. An error says what was wrong, and what to do next.
 - The guest may also run processes of others: list_processes shows all that its agent has started. Do not end what you have not started.`;
 
-/** A server with every tool, for a guest; connect it to a transport. */
-export function createServer(guest: Guest): McpServer {
+/** What a client that closes stdin waits for, before it sends a signal, has to be enough for this. */
+const leaveMs = 1_000;
+
+export interface Served {
+  readonly input: Readable;
+  readonly output: Writable;
+  /** Resolves when the client is gone, or nobody wants the server any more. */
+  readonly stopped: Promise<void>;
+  /** What went wrong with the line or with a message, for whoever runs the server. */
+  report(text: string): void;
+}
+
+/**
+ * Serves the tools over two streams until `stopped`. Calls that are under way are cancelled then, and what `exec`
+ * started is killed.
+ */
+export async function serve(agent: Agent, { input, output, stopped, report }: Served): Promise<void> {
+  const guest = new Guest(agent);
+  const writers = new StdinWriters();
+  const server = createServer(guest, writers);
+  const told = agent.onState;
+  agent.onState = (state, reason) => {
+    told(state, reason);
+    guest.changed();
+  };
+  let isServing = true;
+  void agent.closed.then((reason) => {
+    if (isServing) report(`the connection is over: ${reason.message}`);
+  });
+  server.server.onerror = (error) => report(error.message);
+  await server.connect(new StdioServerTransport(input, output));
+  await stopped;
+  isServing = false;
+  await server.close();
+  await writers.leave(leaveMs);
+}
+
+function createServer(guest: Guest, writers: StdinWriters): McpServer {
   const server = new McpServer({ name: 'hawser', title: 'Hawser', version: hostVersion }, { instructions });
   registerTool(server, guest, execTool);
   registerTool(server, guest, startProcessTool);
   registerTool(server, guest, listProcessesTool);
   registerTool(server, guest, processStatsTool);
   registerTool(server, guest, readProcessOutputTool);
-  registerTool(server, guest, writeProcessInputTool(new StdinWriters()));
+  registerTool(server, guest, writeProcessInputTool(writers));
   registerTool(server, guest, waitForProcessTool);
   registerTool(server, guest, killProcessTool);
   return server;

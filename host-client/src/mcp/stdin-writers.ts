@@ -1,3 +1,4 @@
+import type { Writable } from 'node:stream';
 import { HawserError } from '@hawser/protocol';
 import type { Agent } from '../agent.js';
 import type { Session } from '../sessions/session.js';
@@ -13,25 +14,14 @@ export class StdinWriters {
    * Queues bytes for a process that runs.
    *
    * @returns how many bytes wait here since the process does not read, once they are sent or `waitMs` are over.
-   * @throws HawserError `stdin_closed`, `stdin_taken`, `limit_exceeded`, and as `Agent.attach`.
+   * @throws HawserError `invalid_argument`, `stdin_closed`, `stdin_taken`, `limit_exceeded`, and as `Agent.attach`.
    */
   async write(
     agent: Agent,
     sessionId: string,
     { bytes, end, waitMs }: { readonly bytes: Buffer; readonly end: boolean; readonly waitMs: number },
   ): Promise<number> {
-    const session = await this.#writer(agent, sessionId);
-    const stdin = session.stdin;
-    if (stdin === null)
-      throw new HawserError(
-        'stdin_closed',
-        `process ${sessionId} was started without stdin: start it again with {"stdin": true}`,
-      );
-    if (stdin.writableEnded)
-      throw new HawserError(
-        'stdin_closed',
-        `the stdin of process ${sessionId} was closed by an earlier call: nothing can be written any more`,
-      );
+    const stdin = writable(await this.#writer(agent, sessionId));
     if (stdin.writableLength + bytes.length > queuedBytesMax)
       throw new HawserError(
         'limit_exceeded',
@@ -46,6 +36,12 @@ export class StdinWriters {
     return stdin.writableLength;
   }
 
+  /** Leaves every process to itself, when what was written to it is sent, or `waitMs` are over. */
+  async leave(waitMs: number): Promise<void> {
+    const left = [...this.#writers.values()].map(async (attaching) => (await attaching).detach());
+    await within(waitMs, Promise.allSettled(left));
+  }
+
   async #writer(agent: Agent, sessionId: string): Promise<Session> {
     const known = this.#writers.get(sessionId);
     if (known !== undefined) return known;
@@ -54,17 +50,35 @@ export class StdinWriters {
     const forget = (): void => {
       if (this.#writers.get(sessionId) === attaching) this.#writers.delete(sessionId);
     };
-    attaching.then((session) => {
-      // The command reads no more, or another host has taken over: the next call finds out which.
-      session.stdin?.once('error', forget);
-      return session.exited.finally(forget);
-    }).catch(forget);
+    attaching
+      .then((session) => {
+        // The command reads no more, or another host has taken over: the next call finds out which.
+        session.stdin?.once('error', forget);
+        return session.exited.finally(forget);
+      })
+      .catch(forget);
     return attaching;
   }
 }
 
+/** @throws HawserError `invalid_argument` where there is no stdin, or no more; `stdin_closed`. */
+function writable({ id, stdin }: Session): Writable {
+  if (stdin === null)
+    throw new HawserError(
+      'invalid_argument',
+      `process ${id} was started without stdin: start it again with {"stdin": true}`,
+    );
+  if (stdin.errored) throw stdin.errored;
+  if (stdin.writableEnded)
+    throw new HawserError(
+      'invalid_argument',
+      `the stdin of process ${id} was closed by an earlier call: nothing can be written any more`,
+    );
+  return stdin;
+}
+
 /** Resolves after `ms` at the latest; what `work` rejects with later is nobody's. */
-async function within(ms: number, work: Promise<void>): Promise<void> {
+async function within(ms: number, work: Promise<unknown>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const timeOver = new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)));
   try {

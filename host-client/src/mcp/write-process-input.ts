@@ -58,25 +58,10 @@ async function writeProcessInput(
   const { processId: id, end } = given;
   const bytes = bytesOf(given);
   const info = await agent.sessions.get(id);
-  if (isOver(info)) throw new HawserError('session_ended', `process ${id} ${endText(info)} and reads no more`);
-  try {
-    const queuedBytes = await untilAborted(signal, writers.write(agent, id, { bytes, end, waitMs }));
-    return { writtenBytes: bytes.length, queuedBytes, stdinClosed: end };
-  } catch (error) {
-    if (!(error instanceof HawserError)) throw error;
-    throw new HawserError(error.code, whatNow(id, error), { cause: error });
-  }
-}
-
-function whatNow(id: string, error: HawserError): string {
-  switch (error.code) {
-    case 'stdin_taken':
-      return `somebody else writes to process ${id} now (${error.message}): the bytes of this call may be lost. Write again to take over`;
-    case 'stdin_closed':
-      return `${error.message}. See with read_process_output and wait_for_process what process ${id} does`;
-    default:
-      return error.message;
-  }
+  if (isOver(info))
+    throw new HawserError('session_ended', `process ${id} ${endText(info)} and reads no more`);
+  const queuedBytes = await untilAborted(signal, writers.write(agent, id, { bytes, end, waitMs }));
+  return { writtenBytes: bytes.length, queuedBytes, stdinClosed: end };
 }
 
 function bytesOf({ text, base64, end }: Input): Buffer {
