@@ -34,7 +34,7 @@ export async function mcp(line: string, flags: McpFlags): Promise<number> {
     await serveTools(agent, { input, output: process.stdout, stopped, report });
     return 0;
   } catch (error) {
-    if (stop.signal.aborted) return 0;
+    if (error instanceof HawserError && error.code === 'aborted') return 0; // nobody wants it any more
     await printError(error, undefined);
     return exitCodes.hawserFailed;
   } finally {

@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { HawserError } from '@hawser/protocol';
 import * as z from 'zod';
 import type { SessionProcess, SessionStats } from '../sessions/process-tree.js';
 import type { StatsSample } from '../sessions/stats-series.js';
-import { bytesCount, processId } from './process-fields.js';
+import { bytesCount, endText, isOver, processId } from './process-fields.js';
 import type { Call, Tool } from './tool.js';
 
 const commandCharactersMax = 200;
@@ -68,8 +69,7 @@ async function processStats(
   { processId: sessionId, sampleMs, limit }: Input,
   { agent, signal }: Call,
 ): Promise<z.output<typeof output>> {
-  // Says which is wrong, where one is: unknown, or ended.
-  if (sessionId !== undefined) await agent.sessions.stats(sessionId);
+  if (sessionId !== undefined) await assertAlive(agent, sessionId);
   const which = sessionId === undefined ? {} : { sessionId };
   const earlier = sampleMs === 0 ? undefined : await agent.sessions.allStats(which);
   if (earlier !== undefined) await delay(sampleMs, undefined, { signal });
@@ -86,6 +86,13 @@ async function processStats(
     members: memberList?.slice(0, limit) ?? null,
     omitted: now.omitted + (members?.omitted ?? 0) + hidden,
   };
+}
+
+/** @throws HawserError `unknown_session`, `session_ended`. */
+async function assertAlive(agent: Call['agent'], id: string): Promise<void> {
+  const info = await agent.sessions.get(id);
+  if (info.stats !== null || !isOver(info)) return;
+  throw new HawserError('session_ended', `process ${id} ${endText(info)} and uses nothing`);
 }
 
 function usageOf(

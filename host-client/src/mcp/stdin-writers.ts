@@ -52,8 +52,10 @@ export class StdinWriters {
     };
     attaching
       .then((session) => {
-        // The command reads no more, or another host has taken over: the next call finds out which.
-        session.stdin?.once('error', forget);
+        // Where another host has taken over, the next call takes over again; where the command reads no more, it is told.
+        session.stdin?.once('error', (error) => {
+          if (error instanceof HawserError && error.code === 'stdin_taken') forget();
+        });
         return session.exited.finally(forget);
       })
       .catch(forget);

@@ -6,7 +6,7 @@ import type { StdinWriters } from './stdin-writers.js';
 import type { Call, Tool } from './tool.js';
 
 /** How long a process that does not read is waited for. */
-const waitMs = 5_000;
+const waitMs = 1_000;
 const textCharactersMax = 1024 * 1024;
 
 const input = z.strictObject({
