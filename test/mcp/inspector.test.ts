@@ -1,22 +1,32 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { startAgent } from '../support/agentd.js';
 import { hawser } from './model.js';
 
-const modules = new URL('../../node_modules/', import.meta.url);
-const inspector = fileURLToPath(new URL('.bin/mcp-inspector-cli', modules));
-/** Where it finds its package.json, which it looks for from the working directory. */
-const cwd = fileURLToPath(new URL('@modelcontextprotocol/inspector-cli/build', modules));
+const inspector = fileURLToPath(import.meta.resolve('@modelcontextprotocol/inspector-cli/build/cli.js'));
+/** It looks for its package.json from the working directory. */
+const cwd = dirname(inspector);
 
 const agentd = await startAgent();
 t.teardown(() => agentd[Symbol.asyncDispose]());
 
 /** Asks the server by the protocol's own inspector. @returns what it prints. */
 async function inspect(method: string, ...args: string[]): Promise<Record<string, unknown>> {
-  const words = ['--cli', process.execPath, hawser, 'mcp', agentd.line, '--method', method, ...args];
-  const child = spawn(inspector, words, { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+  const words = [
+    inspector,
+    '--cli',
+    process.execPath,
+    hawser,
+    'mcp',
+    agentd.line,
+    '--method',
+    method,
+    ...args,
+  ];
+  const child = spawn(process.execPath, words, { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (text: Buffer) => (stdout += String(text)));

@@ -31,6 +31,7 @@ export class Model implements AsyncDisposable {
     const client = new Client({ name: 'test', version: '1' });
     const model = new Model(client, transport);
     transport.stderr?.on('data', (text: Buffer) => (model.stderr += String(text)));
+    // oxlint-disable-next-line unicorn/prefer-add-event-listener -- it is the SDK's one way to be told
     client.onerror = (error) => model.#noise.push(error);
     await client.connect(transport);
     await client.listTools(); // with the schemas of the answers
@@ -67,9 +68,9 @@ export class Model implements AsyncDisposable {
     let cursor = 0;
     while (!pattern.test(text)) {
       const part = await this.call('read_process_output', { processId, cursor, waitMs: 20_000 });
-      if (part['ended'] === true && !pattern.test(text + part['text']))
-        throw new Error(`${processId} ended before ${pattern}: ${text}${part['text']}`);
-      text += part['text'];
+      text += part['text'] as string;
+      if (part['ended'] === true && !pattern.test(text))
+        throw new Error(`${processId} ended before ${pattern}: ${text}`);
       cursor = part['nextCursor'] as number;
     }
     return text;

@@ -141,7 +141,7 @@ t.test('statistics are of one, with its members, or of all', async (t) => {
   t.type(usage.cpuPercent, 'number');
   t.ok(usage.memoryBytes > 0);
   const both = await model.call('process_stats', { processId: busy });
-  t.match((both['members'] as Answer[]).map(({ command }) => command).toSorted(), [
+  t.match((both['members'] as Answer[]).map(({ command }) => String(command)).toSorted(), [
     /^\/bin\/sh -c sleep 1000/,
     'sleep 1000',
   ]);

@@ -225,3 +225,22 @@ t.test('a session whose host is gone goes as it was to', async (t) => {
     t.match(await back.exited, { signal: 'SIGKILL', killedBy: 'request' }, 'it was still there');
   }
 });
+
+t.test('whoever only writes reads nothing, and holds nothing up', async (t) => {
+  await using agentd = await startAgent();
+  await using agent = await agentd.connect();
+  const session = await agent.spawn(
+    'sh',
+    ['-c', 'read -r go; head -c 5000000 /dev/zero; echo "$go"; exit 5'],
+    {
+      detached: true,
+    },
+  );
+  await session.detach();
+  const writer = await agent.attach(session.id, { stdin: true, from: 'none' });
+  t.equal(await text(writer), '', 'its output ends at once');
+  writer.stdin?.end('ahoy\n');
+  t.match(await writer.exited, { code: 5, stdout: { bytes: 5_000_005 } }, 'a full output does not stop it');
+  await writer.closed;
+  t.match(await text(await agent.attach(session.id, { from: 'start' })), /ahoy\n$/, 'all of it is history');
+});

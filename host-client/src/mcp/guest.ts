@@ -13,10 +13,12 @@ export class Guest {
 
   constructor(agent: Agent) {
     this.#agent = agent;
-    void agent.closed.then((reason) => {
-      this.#lost = reason;
-      this.changed();
-    });
+    void this.#end();
+  }
+
+  async #end(): Promise<void> {
+    this.#lost = await this.#agent.closed;
+    this.changed();
   }
 
   /** To be called when the agent's state has changed. */

@@ -51,8 +51,7 @@ One that has ended already is no error. What it wrote can still be read.`,
 };
 
 async function killProcess(given: Input, call: Call): Promise<z.output<typeof output>> {
-  const { processId: id, tree } = given;
-  const { agent } = call;
+  const { tree } = given;
   const named = given.signal?.toUpperCase();
   const waitMs = given.waitMs ?? (named === undefined ? 5_000 : 1_000);
   await signalIt(given, named ?? 'SIGTERM', call);

@@ -55,9 +55,9 @@ export function isOver({ state }: SessionInfo): boolean {
 
 /** For a message: `has exited with code 3`. */
 export function endText({ state, exit }: SessionInfo): string {
-  if (exit?.signal != null) return `was ended by ${exit.signal}`;
-  if (exit?.code != null) return `has exited with code ${exit.code}`;
-  return `has ended (${state})`;
+  const { code = null, signal = null } = exit ?? {};
+  if (signal !== null) return `was ended by ${signal}`;
+  return code === null ? `has ended (${state})` : `has exited with code ${code}`;
 }
 
 /** Of a running one as far as the two clocks agree. */
@@ -73,10 +73,14 @@ function commandText(command: SessionInfo['command'], cut: boolean): string {
   const [shell, option, line] = words;
   const ofShell = words.length === 3 && shell === '/bin/sh' && option === '-c' && line !== undefined;
   const text = ofShell ? line : words.map(quoted).join(' ');
-  const characters = [...text];
-  if (characters.length > commandCharactersMax)
-    return `${characters.slice(0, commandCharactersMax).join('')}…`;
-  return cut ? `${text} …` : text;
+  const short = shortened(text, commandCharactersMax);
+  return cut && short === text ? `${text} …` : short;
+}
+
+/** Not within a character. */
+export function shortened(text: string, charactersMax: number): string {
+  if (text.length <= charactersMax) return text;
+  return `${text.slice(0, charactersMax).replace(/[\uD800-\uDBFF]$/, '')}…`;
 }
 
 function quoted(word: string): string {

@@ -3,7 +3,7 @@ import { HawserError } from '@hawser/protocol';
 import * as z from 'zod';
 import type { SessionProcess, SessionStats } from '../sessions/process-tree.js';
 import type { StatsSample } from '../sessions/stats-series.js';
-import { bytesCount, endText, isOver, processId } from './process-fields.js';
+import { bytesCount, endText, isOver, processId, shortened } from './process-fields.js';
 import type { Call, Tool } from './tool.js';
 
 const commandCharactersMax = 200;
@@ -127,7 +127,7 @@ function memberOf(process: SessionProcess): z.output<typeof member> {
     pid,
     parentPid,
     name,
-    command: [...words.join(' ')].slice(0, commandCharactersMax).join(''),
+    command: shortened(words.join(' '), commandCharactersMax),
     state,
     threads,
     cpuMs: Math.round((process.cpuUserUs + process.cpuSystemUs) / 1000),

@@ -31,7 +31,7 @@ export interface Served {
   /** Resolves when the client is gone, or nobody wants the server any more. */
   readonly stopped: Promise<void>;
   /** What went wrong with the line or with a message, for whoever runs the server. */
-  report(text: string): void;
+  readonly report: (text: string) => void;
 }
 
 /**
@@ -47,14 +47,13 @@ export async function serve(agent: Agent, { input, output, stopped, report }: Se
     told(state, reason);
     guest.changed();
   };
-  let isServing = true;
-  void agent.closed.then((reason) => {
-    if (isServing) report(`the connection is over: ${reason.message}`);
-  });
+  // oxlint-disable-next-line unicorn/prefer-add-event-listener -- it is the SDK's one way to be told
   server.server.onerror = (error) => report(error.message);
   await server.connect(new StdioServerTransport(input, output));
+  const lost = agent.closed.then((reason) => `the connection is over: ${reason.message}`);
+  const end = await Promise.race([lost, stopped]);
+  if (end !== undefined) report(end);
   await stopped;
-  isServing = false;
   await server.close();
   await writers.leave(leaveMs);
 }

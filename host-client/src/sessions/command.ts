@@ -68,10 +68,6 @@ export class Command {
   readonly #exited = new Deferred<ExitResult>();
   readonly #closed = new Deferred<void>();
   readonly #replies = new Map<number, Reply>();
-  /** For the answer to `Detach`, which comes also when the command has ended meanwhile. */
-  #leaving: { readonly number: number; readonly left: Deferred<void> } | undefined;
-  /** Nothing of the session is to come any more, and nobody listens. */
-  #released = false;
   #state: SessionState = { at: 'starting' };
   #identity: Identity | undefined;
   /** Bytes of stdout and stderr, when the guest says that there will be no more. */
@@ -155,21 +151,14 @@ export class Command {
     // Messages overtake data: the agent is told how much of it comes first.
     const stdinBytes = this.#state.at === 'exited' ? undefined : await this.#input?.sent();
     if (this.#isOver()) return;
-    this.#leaving ??= { number: this.#channel.send('Detach', { stdinBytes }), left: new Deferred() };
-    await this.#leaving.left.promise;
+    const number = this.#channel.send('Detach', { stdinBytes });
+    await new Promise<Message>((resolve, reject) => this.#replies.set(number, { resolve, reject }));
     this.#end(new HawserError('detached', `detached from session ${this.id}`));
-    this.#release();
+    this.#channel.release();
   }
 
   #isOver(): boolean {
-    return this.#state.at === 'failed' || this.#released;
-  }
-
-  /** Whoever is leaving has left. */
-  #release(): void {
-    this.#released = true;
-    this.#channel.release();
-    this.#leaving?.left.resolve();
+    return this.#state.at === 'failed';
   }
 
   async resize(size: TerminalSize): Promise<void> {
@@ -281,7 +270,7 @@ export class Command {
       this.#closed.reject(error);
     });
     this.#closed.resolve();
-    if (this.#outputs.every(({ stream }) => stream.finished)) this.#release();
+    if (this.#outputs.every(({ stream }) => stream.finished)) this.#channel.release();
   }
 
   #onFailure(body: Payload<'Failure'>): void {
@@ -296,7 +285,6 @@ export class Command {
     if (at === 'starting' || at === 'running') this.#state = { at: 'failed', error };
     for (const reply of this.#replies.values()) reply.reject(error);
     this.#replies.clear();
-    this.#leaving?.left.reject(error);
     this.#started.reject(error);
     this.#exited.reject(error);
     this.#closed.reject(error);
@@ -325,9 +313,6 @@ export class Command {
   }
 
   #takeReply(re: number): Reply | undefined {
-    const leaving = this.#leaving;
-    if (re === leaving?.number)
-      return { resolve: () => leaving.left.resolve(), reject: (error) => leaving.left.reject(error) };
     const reply = this.#replies.get(re);
     this.#replies.delete(re);
     return reply;
