@@ -367,7 +367,10 @@ export class ExecSession implements AttachmentHandler {
     if (this.#plan.onDisconnect.action === 'kill') this.#control.killTree();
     this.terminate('disconnect');
     // Whoever writes to it gets SIGPIPE, a terminal's programs SIGHUP.
-    if (!this.#kept) this.#closeEnds();
+    if (!this.#kept) {
+      this.#closeEnds();
+      this.#outputs.finish();
+    }
     this.#forgetWhenOver();
   }
 
