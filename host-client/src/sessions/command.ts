@@ -268,6 +268,8 @@ export class Command {
 
   /** The outputs' final counts. They hold every byte that there was, or it is told. */
   #onComplete({ stdout, stderr }: Payload<'Closed'>): void {
+    // Sooner, its guest has said it out of turn: who waits for the start or the exit would do so for ever.
+    if (this.#state.at !== 'exited') return;
     this.#finalBytes ??= [stdout.bytes, stderr.bytes];
     this.#settleOutputs();
   }
