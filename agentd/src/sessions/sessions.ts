@@ -116,6 +116,7 @@ export class Sessions {
       const session = this.#byId.get(body.sessionId);
       if (session === undefined)
         throw new HawserError('unknown_session', `no session ${JSON.stringify(body.sessionId.slice(0, 64))}`);
+      session.assertAttachable(body);
       const attachment = new Attachment(connection, channelNumber, false);
       this.#kept.take(session);
       const attached = session.attach(attachment, body);

@@ -102,6 +102,11 @@ export class SendStream {
     return this.#state === 'consumed';
   }
 
+  /** The producer has said that there is no more, or the stream was given up. */
+  get ended(): boolean {
+    return this.#state !== 'producing';
+  }
+
   get sentBytes(): number {
     return this.#sent;
   }

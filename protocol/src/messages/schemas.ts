@@ -277,6 +277,8 @@ export const payloadSchemas = {
   Detach: v.object({
     /** Position behind the last byte of stdin that this host has sent: up to there it is taken first. */
     stdinBytes: v.optional(count),
+    /** It has ended its stdin there: the end is taken first, too. */
+    stdinEnded: v.optional(v.boolean()),
   }),
   AddEntropy: v.object({
     /** Random, and known to nobody else: each counts as eight bits of entropy. */
