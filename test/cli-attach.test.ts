@@ -185,7 +185,10 @@ t.test('options that make no sense are refused', async (t) => {
 });
 
 inTerminal('the detach keys leave a shell running, and attach finds it as it was', async (t, terminal) => {
-  terminal.type("hawser exec -it -e HOME=$HOME -e HISTFILE= -e 'PS1=guest> ' -- bash --noprofile --norc", 'Enter');
+  terminal.type(
+    "hawser exec -it -e HOME=$HOME -e HISTFILE= -e 'PS1=guest> ' -- bash --noprofile --norc",
+    'Enter',
+  );
   await terminal.shows(/guest> /);
   terminal.type('x=kept; echo $$ >~/shellpid; echo first', 'Enter');
   await terminal.shows(/^first$/m);

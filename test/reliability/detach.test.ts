@@ -119,7 +119,7 @@ t.test(
     const { refusal, taken } = await takeOver(() => agent.attach(session.id, { stdin: true }));
     t.match(refusal, { code: 'limit_exceeded', message: /windowBytes/ });
     t.ok(taken >= MiB && taken <= 2 * MiB, `${taken} bytes were taken`);
-      await session.signal('SIGCONT', { target: 'leader' });
+    await session.signal('SIGCONT', { target: 'leader' });
     // When it has read, there is room again.
     const writer = await untilAttached(() => agent.attach(session.id, { stdin: true, from: 'start' }));
     t.equal(writer.stdinFrom, taken, 'nothing was lost');

@@ -14,7 +14,10 @@ import type { RlimitSettings, RlimitTable, SignalOptions } from '../options.js';
 import type { CommandInput } from './command-input.js';
 import type { CommandOutput } from './command-output.js';
 
-/** How a command ended: exactly one of `code` and `signal` is not null, as in node:child_process. */
+/**
+ * How a command ended: one of `code` and `signal` is not null, as in node:child_process. Both are where the guest
+ * does not know: somebody else there has waited for its process.
+ */
 export type ExitResult = Omit<ExitRecord, 'code' | 'signal'> & {
   readonly code: number | null;
   readonly signal: string | null;

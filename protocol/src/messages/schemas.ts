@@ -228,9 +228,9 @@ export const payloadSchemas = {
   }),
   ExecFailed: v.object(failure),
   Exited: v.object({
-    /** The exit code; absent where a signal ended the leader. */
+    /** The exit code; absent where a signal ended the leader, or nobody knows how it ended. */
     code: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255))),
-    /** The signal's name, `SIGTERM`; absent where the leader exited by itself. */
+    /** The signal's name, `SIGTERM`; absent where the leader exited by itself, or nobody knows. */
     signal: v.optional(v.string()),
     coreDumped: v.boolean(),
     /** The kernel killed a process of the session for want of memory, where that is counted. */
