@@ -47,7 +47,11 @@ const execOutput = z.strictObject({
 });
 
 const output = z.strictObject({
-  exitCode: z.number().int().nullable().describe('Null where a signal ended it.'),
+  exitCode: z
+    .number()
+    .int()
+    .nullable()
+    .describe('Null where a signal ended it; also, with signal, where the guest does not know how it ended.'),
   signal: z.string().nullable().describe('The signal that ended it.'),
   timedOut: z.boolean().describe('It ran out of timeoutMs and was ended.'),
   oomKilled: z.boolean().describe('The kernel killed a process of it for want of memory.'),

@@ -10,6 +10,9 @@ import { waited } from './wait-for-process.js';
 /** Whether the last descendants are gone is looked at so often; only the leader's end is told. */
 const lookMs = 50;
 
+/** What is still there so long after SIGKILL hangs in the kernel. */
+const unkillableMs = 5_000;
+
 const input = z.strictObject({
   processId,
   signal: z
@@ -59,7 +62,7 @@ async function killProcess(given: Input, call: Call): Promise<z.output<typeof ou
   const forced = named === undefined && !isGone(info, tree);
   if (forced) {
     await signalIt(given, 'SIGKILL', call);
-    info = await gone(given, waitMs, call);
+    info = await gone(given, Math.max(waitMs, unkillableMs), call);
   }
   return { ...describeProcess(info), gone: isGone(info, tree), forced };
 }
