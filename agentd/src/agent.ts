@@ -11,6 +11,7 @@ import type { Clocks } from './guest/wall-clock.js';
 import { WallClock } from './guest/wall-clock.js';
 import { Hosts } from './hosts.js';
 import type { Log } from './log.js';
+import { pause } from './pause.js';
 import { Containment } from './processes/containment/containment.js';
 import { Launcher } from './processes/launcher.js';
 import { OrphanReaper } from './processes/orphan-reaper.js';
@@ -63,7 +64,7 @@ export class Agent {
   readonly #reaper: OrphanReaper;
   readonly #transports: Transport[] = [];
   readonly #lines = new Set<AgentLine>();
-  readonly #startedAt = performance.now();
+  readonly #startedAt = systemClock.now();
   readonly #power: MachinePower | undefined;
   #cancelReopening: (() => void)[] = [];
   #onIdle: (() => void) | undefined;
@@ -329,7 +330,7 @@ export class Agent {
     return {
       agentVersion,
       pid: process.pid,
-      uptimeMs: Math.round(performance.now() - this.#startedAt),
+      uptimeMs: Math.round(systemClock.now() - this.#startedAt),
       sessionsRunning: this.#sessions.running,
       sessionsMax: this.#config.sessionsMax,
       sessionsStarted: this.#sessions.started,
@@ -362,9 +363,6 @@ const systemClocks: Clocks = {
     if (result < 0) throw systemCallError('clock_settime', result, 'CLOCK_REALTIME');
   },
 };
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
 
 function asHawserError(error: unknown): HawserError {
   return error instanceof HawserError ? error : new HawserError('internal', String(error), { cause: error });

@@ -1,5 +1,5 @@
-import { createRequire } from 'node:module';
 import type * as Pino from 'pino';
+import { lateRequire } from './ffi/late-require.js';
 
 export const logLevels = ['silent', 'error', 'warn', 'info', 'debug'] as const;
 export type LogLevel = (typeof logLevels)[number];
@@ -27,7 +27,7 @@ export function openLog(level: LogLevel): Log {
   let logger: Pino.Logger | undefined;
   const load = (): void => {
     if (logger !== undefined) return;
-    const pino = createRequire(import.meta.url)('pino') as typeof Pino;
+    const pino = lateRequire('pino') as typeof Pino;
     logger = pino.pino({ level, base: { pid: process.pid } }, pino.destination({ fd: 2, sync: true }));
     for (const [at, fields, message] of waiting) logger[at](fields, message);
     waiting = [];

@@ -2,6 +2,7 @@ import { HawserError } from '@hawser/protocol';
 import { Agent } from './agent.js';
 import type { Config } from './config.js';
 import { readConfig, systemSources, usage } from './config.js';
+import { runFirstProcess } from './guest/first-process.js';
 import type { Log } from './log.js';
 import { openLog } from './log.js';
 import { agentVersion } from './version.js';
@@ -46,13 +47,5 @@ function run(config: Config, log: Log): void {
     });
 }
 
-/** As a guest's first process it never ends by itself; that part is loaded only there. */
-async function start(): Promise<void> {
-  if (process.pid === 1) {
-    const { runFirstProcess } = await import('./guest/first-process.js');
-    if (runFirstProcess(process.argv.slice(2))) return;
-  }
-  main();
-}
-
-void start();
+/** As a guest's first process it never ends by itself. */
+if (process.pid !== 1 || !runFirstProcess(process.argv.slice(2))) main();

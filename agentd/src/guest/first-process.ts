@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { setTimeout as pause } from 'node:timers/promises';
 import { HawserError } from '@hawser/protocol';
 import { Agent } from '../agent.js';
 import type { Config } from '../config.js';
@@ -8,6 +7,7 @@ import { systemCallError } from '../ffi/errno.js';
 import * as guest from '../ffi/guest.js';
 import type { Log } from '../log.js';
 import { openLog } from '../log.js';
+import { pause } from '../pause.js';
 import { OrphanReaper } from '../processes/orphan-reaper.js';
 import { agentVersion } from '../version.js';
 import { delegateCgroups } from './cgroups.js';
