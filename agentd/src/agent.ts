@@ -265,6 +265,8 @@ export class Agent {
   #lookAtTheTime(): void {
     this.#cancelLook = systemClock.after(this.#limits.heartbeatIntervalMs, () => {
       this.#wallClock.look();
+      // Hosts that have no line have no heartbeat either.
+      this.#budget.settle(systemClock.now());
       this.#lookAtTheTime();
     });
   }

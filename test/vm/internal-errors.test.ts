@@ -17,6 +17,7 @@ t.test(
       append: [
         'quiet',
         'hawser.listen=virtio:agent,uart:/dev/ttyS1',
+        'hawser.set-clock=false',
         'NODE_OPTIONS=--require=/opt/test/broken-calls.cjs',
       ],
     });

@@ -46,16 +46,19 @@ function isWritable(path: string): boolean {
   }
 }
 
+/** Without it a record is kept back until the next comes, which might go on with its line. */
+const newline = Buffer.from('\n');
+
 /** For dmesg, `hawser-agentd: TEXT`, in several records where it is long. Nothing is thrown: there is nowhere left to tell it. */
 export function writeKernelLog(severity: number, text: string): void {
   const bytes = Buffer.from(text.replaceAll('\n', ' '));
   const head = Buffer.from(`<${severity}>hawser-agentd: `);
-  const room = recordBytesMax - head.length;
+  const room = recordBytesMax - head.length - newline.length;
   try {
     const file = openSync('/dev/kmsg', 'w');
     try {
       for (let at = 0; at < Math.min(bytes.length, recordsMax * room); at += room)
-        writeSync(file, Buffer.concat([head, bytes.subarray(at, at + room)]));
+        writeSync(file, Buffer.concat([head, bytes.subarray(at, at + room), newline]));
     } finally {
       closeSync(file);
     }

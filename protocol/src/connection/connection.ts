@@ -743,6 +743,7 @@ export class Connection implements PortClient {
    */
   #scheduleHeartbeat(): void {
     this.#cancelHeartbeat = this.#clock.after(this.#limits.heartbeatIntervalMs, () => {
+      this.#budget.settle(this.#clock.now());
       this.#silentMs = this.#heard ? 0 : this.#silentMs + this.#limits.heartbeatIntervalMs;
       this.#heard = false;
       // Nobody is given up who was not asked.
