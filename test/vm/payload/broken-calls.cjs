@@ -12,9 +12,9 @@ const saysSo = (bytes) =>
 os.release = () => fault('release');
 require('node:buffer').isUtf8 = () => fault('isUtf8');
 
-const { dlopen } = process;
+const dlopen = process.dlopen.bind(process);
 process.dlopen = (module, ...rest) => {
-  dlopen.call(process, module, ...rest);
+  dlopen(module, ...rest);
   const { launch, write2, setWindowSize } = module.exports;
   if (launch === undefined || write2 === undefined || setWindowSize === undefined) return;
   // Of the row count that nothing starts with.
