@@ -16,8 +16,9 @@ import { Launcher } from './processes/launcher.js';
 import { OrphanReaper } from './processes/orphan-reaper.js';
 import { Poller } from './processes/poller.js';
 import { Users } from './processes/users.js';
+import { Registry } from './registry/registry.js';
+import { isRegistryRequest, RegistryRequests } from './registry/registry-requests.js';
 import { ExecPlanContext } from './sessions/exec-plan.js';
-import { Sessions } from './sessions/sessions.js';
 import { answerTreeRequest, isTreeRequest } from './sessions/tree-requests.js';
 import { RetryInterval } from './transports/retry-interval.js';
 import type { Transport } from './transports/transport.js';
@@ -25,7 +26,17 @@ import { openTransport } from './transports/transport.js';
 import { agentVersion } from './version.js';
 
 /** What this build can do beyond running commands, as `Welcome` lists it. */
-const features = ['exec', 'terminal', 'rlimits', 'info', 'resume', 'attach', 'entropy', 'trees'] as const;
+const features = [
+  'exec',
+  'terminal',
+  'rlimits',
+  'info',
+  'resume',
+  'attach',
+  'entropy',
+  'trees',
+  'registry',
+] as const;
 
 /** How long the exits of a shutdown may take to leave, for a host that does not read. */
 const flushMsMax = 2_000;
@@ -56,7 +67,8 @@ export class Agent {
   readonly #poller: Poller;
   readonly #launcher: Launcher;
   readonly #containment: Containment;
-  readonly #sessions: Sessions;
+  readonly #registry: Registry;
+  readonly #registryRequests: RegistryRequests;
   readonly #hosts: Hosts;
   readonly #wallClock: WallClock;
   #cancelLook: (() => void) | undefined;
@@ -81,6 +93,8 @@ export class Agent {
       heartbeatIntervalMs: config.heartbeatIntervalMs,
       heartbeatTimeoutMs: config.heartbeatTimeoutMs,
       resumeGraceMs: config.resumeGraceMs,
+      keptSessionsMax: config.keptSessionsMax,
+      keptSessionMs: config.keptSessionMs,
     };
     this.#budget = new SpoolBudget(config.spoolBudgetBytes);
     this.#codec = new MessageCodec(this.#limits);
@@ -97,7 +111,7 @@ export class Agent {
       },
       warn: (fields, message) => log.warn(fields, message),
     });
-    this.#sessions = new Sessions({
+    this.#registry = new Registry({
       services: {
         poller: this.#poller,
         launcher: this.#launcher,
@@ -110,6 +124,7 @@ export class Agent {
       sessionsMax: config.sessionsMax,
       bootId: this.#bootId,
     });
+    this.#registryRequests = new RegistryRequests(this.#registry, this.#containment, systemClock);
     this.#hosts = new Hosts({
       limits: this.#limits,
       codec: this.#codec,
@@ -127,7 +142,7 @@ export class Agent {
       refused: (error) => log.warn({ reason: String(error) }, 'the clock is wrong and cannot be set'),
     });
     this.#reaper = new OrphanReaper(
-      (pid) => this.#sessions.isLeader(pid) || this.#containment.owns(pid),
+      (pid) => this.#registry.isLeader(pid) || this.#containment.owns(pid),
       () => this.#containment.orphanReaped(),
     );
   }
@@ -202,8 +217,8 @@ export class Agent {
   async shutdown(graceMsMax?: number): Promise<void> {
     this.#stopReopening();
     for (const transport of this.#transports) transport.stop();
-    await this.#sessions.terminateAll('shutdown', graceMsMax);
-    await Promise.race([this.#containment.killAll(), pause(unkillableMs)]);
+    await this.#registry.terminateAll('shutdown', graceMsMax);
+    await Promise.race([this.#containment.killAll((id) => this.#registry.survives(id)), pause(unkillableMs)]);
     const closed = new Promise<void>((resolve) => (this.#onIdle = resolve));
     const reason = new HawserError('connection_closed', 'the agent is shutting down');
     for (const line of this.#lines) line.close(reason);
@@ -281,16 +296,20 @@ export class Agent {
       });
       return;
     }
+    if (isRegistryRequest(message)) {
+      this.#registryRequests.answer(connection, channel, message);
+      return;
+    }
     const refuse = (code: ErrorCode, text: string): void => {
       connection.send(channel, 'Failure', { re: message.number, code, message: text });
     };
     switch (message.name) {
       case 'ExecRequest':
-        if (channel !== 0) this.#sessions.exec(connection, channel, message);
+        if (channel !== 0) this.#registry.exec(connection, channel, message);
         else refuse('invalid_argument', 'channel 0 is the connection itself, no session');
         return;
       case 'Attach':
-        if (channel !== 0) this.#sessions.attach(connection, channel, message);
+        if (channel !== 0) this.#registry.attach(connection, channel, message);
         else refuse('invalid_argument', 'channel 0 is the connection itself, no session');
         return;
       case 'AddEntropy': {
@@ -312,6 +331,10 @@ export class Agent {
         this.#power.shutDown(message.body.mode, message.body.graceMs);
         return;
       case 'Signal':
+        if (message.body.sessionId === undefined)
+          refuse('session_ended', `no session runs on channel ${channel}`);
+        else this.#registryRequests.signal(connection, channel, message, message.body.sessionId);
+        return;
       case 'Resize':
       case 'Rlimits':
       case 'Detach':
@@ -330,9 +353,9 @@ export class Agent {
       agentVersion,
       pid: process.pid,
       uptimeMs: Math.round(performance.now() - this.#startedAt),
-      sessionsRunning: this.#sessions.running,
+      sessionsRunning: this.#registry.running,
       sessionsMax: this.#config.sessionsMax,
-      sessionsStarted: this.#sessions.started,
+      sessionsStarted: this.#registry.started,
       launchesPending: this.#launcher.launchesPending,
       spoolBytes: this.#budget.bytes,
       spoolBudgetBytes: this.#budget.bytesMax,

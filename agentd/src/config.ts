@@ -21,6 +21,9 @@ const schema = v.strictObject({
   heartbeatTimeoutMs: v.optional(positive, defaultLimits.heartbeatTimeoutMs),
   /** How long a connection without a line is kept for its host, ms. */
   resumeGraceMs: v.optional(positive, defaultLimits.resumeGraceMs),
+  /** Sessions that have ended and are kept, what is known of them and their output; and for how long, ms. */
+  keptSessionsMax: v.optional(positive, defaultLimits.keptSessionsMax),
+  keptSessionMs: v.optional(positive, defaultLimits.keptSessionMs),
   /** Sets the guest's clock to the host's when it is off. Default: when this is PID 1. */
   setClock: v.optional(v.boolean()),
   /** By how much the guest's clock may be off, ms. */

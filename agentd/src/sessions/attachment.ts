@@ -20,18 +20,28 @@ export interface AttachmentHandler {
   consumed(attachment: Attachment): void;
 }
 
+/**
+ * - starter: the host asked for the command, and is told when it runs; others are told at once.
+ * - follower: it has come for a session that was there.
+ * - observer: it only reads, and nothing waits for it.
+ */
+export type AttachmentRole = 'starter' | 'follower' | 'observer';
+
 /** One host that follows a session: its channel, and how far it has read each output. */
 export class Attachment implements ChannelHandler {
   readonly channel: Channel;
-  /** The host asked for the command, and is told when it runs; others are told at once. */
-  readonly awaitsStart: boolean;
+  readonly role: AttachmentRole;
   readonly #readers: SendStream[] = [];
   #handler: AttachmentHandler | undefined;
 
   /** @throws HawserError as `Connection.openChannel`. */
-  constructor(connection: Connection, channelNumber: number, awaitsStart: boolean) {
+  constructor(connection: Connection, channelNumber: number, role: AttachmentRole) {
     this.channel = connection.openChannel(channelNumber, this);
-    this.awaitsStart = awaitsStart;
+    this.role = role;
+  }
+
+  get observes(): boolean {
+    return this.role === 'observer';
   }
 
   /** From now on what the host says goes to `handler`. */
@@ -43,7 +53,7 @@ export class Attachment implements ChannelHandler {
     this.#readers.push(reader);
   }
 
-  /** It has everything of every output, and they have ended. */
+  /** It has everything of every output that it reads, and they have ended. */
   get consumedAll(): boolean {
     return this.#readers.every((reader) => reader.consumed);
   }

@@ -23,6 +23,22 @@ export interface ExecPlan {
   /** It is kept for whoever attaches, also when it has ended. */
   readonly kept: boolean;
   readonly key: string | undefined;
+  /** Its processes go on without the agent. */
+  readonly survives: boolean;
+  readonly description: SessionDescription;
+}
+
+/** What the registry tells of a request. */
+export interface SessionDescription {
+  readonly cmd: Text;
+  readonly args: readonly Text[];
+  readonly labels: Readonly<Record<string, string>>;
+  /** As the request named it. */
+  readonly user: string | undefined;
+  readonly uid: number;
+  readonly gid: number;
+  readonly cwd: Text | undefined;
+  readonly detached: boolean;
 }
 
 /** What becomes of a session when nobody is attached any more since a connection ended. */
@@ -37,6 +53,10 @@ const nofile = limitNumber('nofile');
 const defaultDescriptors = 1024n;
 const defaultKillGraceMs = 5_000;
 const timeoutMsMax = 2 ** 31 - 1;
+/** What a session may be called: it is kept when the session has ended. */
+const labelsMax = 64;
+const labelBytesMax = 16 * 1024;
+const keyBytesMax = 1024;
 
 /** Variables, `NAME=value`, by name, in order of first mention. */
 type Environment = ReadonlyMap<string, Buffer>;
@@ -120,12 +140,43 @@ export function planExec(request: ExecRequest, context: ExecPlanContext): ExecPl
     killSignal: signalNumber(request.killSignal ?? 'SIGTERM'),
     killGraceMs: inRange('killGraceMs', request.killGraceMs ?? defaultKillGraceMs, 0, timeoutMsMax),
     ...keepingOf(request),
+    description: {
+      cmd: request.cmd,
+      args: request.args ?? noArguments,
+      labels: labelsOf(request),
+      user: request.user,
+      uid: user.uid,
+      gid: user.gid,
+      cwd: request.cwd,
+      detached: request.detached === true,
+    },
   };
 }
 
+const noArguments: readonly Text[] = [];
+const noLabels: Readonly<Record<string, string>> = {};
+
+function labelsOf({ labels }: ExecRequest): SessionDescription['labels'] {
+  if (labels === undefined) return noLabels;
+  const entries = Object.entries(labels);
+  if (entries.length > labelsMax) throw refused(`${entries.length} labels are more than ${labelsMax}`);
+  const bytes = entries.reduce(
+    (sum, [name, value]) => sum + Buffer.byteLength(name) + Buffer.byteLength(value),
+    0,
+  );
+  if (bytes > labelBytesMax) throw refused(`labels of ${bytes} bytes are more than ${labelBytesMax}`);
+  return labels;
+}
+
 /** A detached command outlives its host, and is not held up by nobody reading it; another ends with its host. */
-function keepingOf(request: ExecRequest): Pick<ExecPlan, 'retention' | 'onDisconnect' | 'kept' | 'key'> {
+function keepingOf(
+  request: ExecRequest,
+): Pick<ExecPlan, 'retention' | 'onDisconnect' | 'kept' | 'key' | 'survives'> {
   const detached = request.detached === true;
+  const survives = request.surviveAgent === true;
+  if (survives && !detached) throw refused('surviveAgent is for a detached command only');
+  const keyBytes = request.key === undefined ? 0 : Buffer.byteLength(request.key);
+  if (keyBytes > keyBytesMax) throw refused(`a key of ${keyBytes} bytes is longer than ${keyBytesMax}`);
   const action = request.onDisconnect?.action ?? (detached ? 'keep' : 'terminate');
   const historyBytes = request.historyBytes ?? (detached ? defaultLimits.spoolBytesMax : 0);
   return {
@@ -139,6 +190,7 @@ function keepingOf(request: ExecRequest): Pick<ExecPlan, 'retention' | 'onDiscon
     },
     kept: detached || request.key !== undefined || action === 'keep',
     key: request.key,
+    survives,
   };
 }
 
@@ -151,9 +203,11 @@ function limitsOf(request: ExecRequest, context: ExecPlanContext): ResourceLimit
 
 function inRange(name: string, value: number, min: number, max: number): number {
   if (value >= min && value <= max) return value;
-  throw new HawserError('invalid_argument', `${name} ${value} is not from ${min} to ${max}`, {
-    stage: 'validate',
-  });
+  throw refused(`${name} ${value} is not from ${min} to ${max}`);
+}
+
+function refused(text: string): HawserError {
+  return new HawserError('invalid_argument', text, { stage: 'validate' });
 }
 
 function optionalInRange(

@@ -1,4 +1,4 @@
-import type { Connection, ExitRecord, Limits, Message, Payload, Spool } from '@hawser/protocol';
+import type { Connection, ExitRecord, Message, Payload, SessionRecord } from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
 import * as native from '../ffi/native.js';
 import type { AfterLeader, ProcessTree } from '../processes/containment/process-tree.js';
@@ -16,7 +16,9 @@ import { InputPump } from './input-pump.js';
 import { OutputPump } from './output-pump.js';
 import { OutputSpool } from './output-spool.js';
 import { SessionControl } from './session-control.js';
-import type { SessionServices } from './sessions.js';
+import { SessionOutputs } from './session-outputs.js';
+import { sessionRecord, stateName } from './session-record.js';
+import type { SessionServices } from './session-services.js';
 import type { TreeRequest } from './tree-requests.js';
 import { answerTreeRequest, isTreeRequest } from './tree-requests.js';
 
@@ -45,6 +47,8 @@ const endHoldMs = 5;
 /** One command: its process, its output, and the hosts that are attached to it. */
 export class ExecSession implements AttachmentHandler {
   readonly id: string;
+  /** Counts the agent's sessions: a pid may come twice, the two together do not. */
+  readonly generation: number;
   readonly #services: SessionServices;
   readonly #plan: ExecPlan;
   readonly #terminal: PseudoTerminal | undefined;
@@ -53,8 +57,7 @@ export class ExecSession implements AttachmentHandler {
   readonly #control: SessionControl;
   readonly #exitWatch: Watch;
   readonly #attachments = new Set<Attachment>();
-  readonly #stdout: OutputSpool;
-  readonly #stderr: OutputSpool | undefined;
+  readonly #outputs: SessionOutputs;
   readonly #pumps: OutputPump[] = [];
   /** Outputs that ended while the leader lives, which no host was told. */
   readonly #heldEnds: OutputSpool[] = [];
@@ -62,6 +65,8 @@ export class ExecSession implements AttachmentHandler {
   readonly #input: InputPump | undefined;
   #state: SessionState = { at: 'starting' };
   #startedAtUs = 0;
+  /** 0 while it lasts. */
+  #endedAtUs = 0;
   /** A host has left it to itself, or asked for that: it is there for whoever comes. */
   #kept: boolean;
   /** Why it is being ended; nothing else ends it then. */
@@ -71,14 +76,22 @@ export class ExecSession implements AttachmentHandler {
   #stdinFd = -1;
   #closed = false;
   #forgotten = false;
+  /** Nobody is to know of it any more. */
+  #discarded = false;
 
   /** @throws HawserError when there is no process; nothing is left behind. */
-  constructor(services: SessionServices, id: string, first: Attachment, plan: ExecPlan) {
-    this.id = id;
+  constructor(
+    services: SessionServices,
+    name: { readonly id: string; readonly generation: number },
+    first: Attachment,
+    plan: ExecPlan,
+  ) {
+    this.id = name.id;
+    this.generation = name.generation;
     this.#services = services;
     this.#plan = plan;
     this.#kept = plan.kept;
-    this.#tree = services.containment.prepare(id, plan.cgroup);
+    this.#tree = services.containment.prepare(name.id, plan.cgroup, plan.survives);
     try {
       this.#terminal = plan.terminal === undefined ? undefined : PseudoTerminal.open(plan.terminal);
       const request = this.#tree.contained({ ...plan.launch, stdio: this.#stdio() });
@@ -91,14 +104,8 @@ export class ExecSession implements AttachmentHandler {
     this.#tree.assign(this.#process.pid);
     this.#control = new SessionControl(this.#process, this.#terminal, this.#tree);
     this.#stdinFd = this.#process.stdinFd;
-    const { connection } = first.channel;
-    const output = (at: 0 | 1): OutputSpool =>
-      new OutputSpool(outputSpool(connection, services.limits, plan), plan.retention, () =>
-        this.#pumps[at]?.resume(),
-      );
-    this.#stdout = output(0);
-    this.#stderr = this.#terminal === undefined ? output(1) : undefined;
-    this.#input = plan.stdin === 'pipe' ? this.#openInput(connection) : undefined;
+    this.#outputs = this.#newOutputs(first.channel.connection);
+    this.#input = plan.stdin === 'pipe' ? this.#openInput(first.channel.connection) : undefined;
     this.#follow(first, { stdout: 0, stderr: 0 });
     this.#input?.openWriter(first.channel, 0);
     this.#exitWatch = services.poller.watch(this.#process.pidfd, POLL_IN, () => this.#leaderDied());
@@ -112,6 +119,42 @@ export class ExecSession implements AttachmentHandler {
   /** What its request named it by, so that a repetition finds it. */
   get key(): string | undefined {
     return this.#plan.key;
+  }
+
+  get labels(): Readonly<Record<string, string>> {
+    return this.#plan.description.labels;
+  }
+
+  /** Its processes go on without the agent. */
+  get survives(): boolean {
+    return this.#plan.survives;
+  }
+
+  get state(): SessionRecord['state'] {
+    const state = this.#state;
+    return 'exit' in state ? stateName(state.exit) : state.at === 'running' ? 'running' : 'starting';
+  }
+
+  /** Nothing holds its output any more. */
+  get ended(): boolean {
+    return this.#state.at === 'ended';
+  }
+
+  /** What is known of it now. */
+  get record(): SessionRecord {
+    const exit = this.#exit;
+    return sessionRecord(this.#plan, {
+      id: this.id,
+      generation: this.generation,
+      pid: this.pid,
+      state: this.state,
+      startedAtUs: this.#startedAtUs,
+      endedAtUs: exit === undefined ? undefined : this.#endedAtUs,
+      exit,
+      hosts: this.#hosts,
+      stdinBytes: this.#input?.receivedBytes ?? 0,
+      ...this.#outputs.retained,
+    });
   }
 
   /** How long it may take until `terminate` sends SIGKILL. */
@@ -137,9 +180,10 @@ export class ExecSession implements AttachmentHandler {
     this.#after(Math.min(this.#plan.killGraceMs, graceMsMax), () => this.#control.killTree());
   }
 
-  /** Forgets an ended session that was kept: its output goes. */
+  /** An ended session is not to be known any more: its output goes as soon as no host is attached. */
   discard(): void {
     this.#kept = false;
+    this.#discarded = true;
     this.#forgetWhenOver();
   }
 
@@ -152,42 +196,26 @@ export class ExecSession implements AttachmentHandler {
    */
   attach(
     attachment: Attachment,
-    request: Pick<Payload<'Attach'>, 'stdin' | 'stdout' | 'stderr'>,
+    request: Pick<Payload<'Attach'>, 'stdin' | 'stdout' | 'stderr' | 'follow'>,
   ): Omit<Payload<'Attached'>, 're'> {
-    this.#cancelDisconnect?.();
-    const positionOf = (output: OutputSpool, from: number | 'start' | 'end' | undefined): number => {
-      if (from === 'start') return output.start;
-      return typeof from === 'number' ? Math.min(from, output.end) : output.end;
-    };
-    const kept = (output: OutputSpool, from: number): Payload<'Attached'>['stdout'] => ({
-      from,
-      start: output.start,
-      end: output.end,
-    });
-    const stdout = positionOf(this.#stdout, request.stdout);
-    const stderr = this.#stderr && positionOf(this.#stderr, request.stderr);
+    if (!attachment.observes) this.#cancelDisconnect?.();
     const takesInput = request.stdin === true && this.#input !== undefined;
-    const attached = {
+    return {
       sessionId: this.id,
       pid: this.pid,
       startedAtUs: this.#startedAtUs,
       tty: this.#terminal !== undefined,
-      stdout: kept(this.#stdout, stdout),
-      stderr: this.#stderr && kept(this.#stderr, stderr ?? 0),
       stdinFrom: takesInput ? this.#input?.receivedBytes : undefined,
+      ...this.#follow(attachment, request),
     };
-    this.#follow(attachment, { stdout, stderr: stderr ?? 0 });
-    return attached;
   }
 
   /** After `attach`: it becomes the writer where it asked for that, and is told how the session ended, if it has. */
   begin(attachment: Attachment, stdinFrom: number | undefined): void {
     if (stdinFrom !== undefined) this.#takeInput(attachment, stdinFrom);
-    const state = this.#state;
-    if (state.at === 'draining' || state.at === 'ended') {
-      if (state.exit !== undefined) attachment.tell('Exited', this.#exitNow(state.exit));
-      if (state.at === 'ended') this.consumed(attachment);
-    }
+    const exit = this.#exit;
+    if (exit !== undefined) attachment.tell('Exited', exit);
+    if (this.#state.at === 'ended') this.consumed(attachment);
   }
 
   /** A request with the key of this session came again: it gets everything from the beginning, as the first did. */
@@ -213,11 +241,14 @@ export class ExecSession implements AttachmentHandler {
 
   /** Its connection is over: with the last of them the session goes as it was to. */
   lost(attachment: Attachment): void {
-    this.#stdout.disown();
-    this.#stderr?.disown();
+    this.#outputs.disown();
     this.#input?.disown();
     this.#attachments.delete(attachment);
-    if (this.#attachments.size > 0) return;
+    if (attachment.observes) {
+      this.#forgetWhenOver();
+      return;
+    }
+    if (this.#hosts > 0) return;
     const { afterMs, action } = this.#plan.onDisconnect;
     const running = this.#state.at === 'starting' || this.#state.at === 'running';
     if (!running || action === 'keep') {
@@ -232,9 +263,9 @@ export class ExecSession implements AttachmentHandler {
   }
 
   consumed(attachment: Attachment): void {
-    if (this.#state.at !== 'ended' || !attachment.consumedAll) return;
-    attachment.release();
-    this.#attachments.delete(attachment);
+    // An observer may have come for a part only, which ends before the session does.
+    if ((this.#state.at !== 'ended' && !attachment.observes) || !attachment.consumedAll) return;
+    this.#drop(attachment);
     this.#forgetWhenOver();
   }
 
@@ -242,7 +273,7 @@ export class ExecSession implements AttachmentHandler {
     const { channel } = attachment;
     switch (message.name) {
       case 'Signal':
-        this.#signal(message.body);
+        this.signal(message.body);
         break;
       case 'Resize':
         this.#assertRunning();
@@ -281,7 +312,7 @@ export class ExecSession implements AttachmentHandler {
     const detach = (): void => {
       if (!this.#attachments.has(attachment)) return; // its connection is over meanwhile
       attachment.channel.send('Done', { re });
-      this.#kept = true;
+      if (!attachment.observes) this.#kept = true;
       this.#drop(attachment);
       this.#forgetWhenOver();
     };
@@ -289,7 +320,8 @@ export class ExecSession implements AttachmentHandler {
     else this.#input.whenReceived(attachment.channel, stdinBytes, detach);
   }
 
-  #signal({ signal, target }: Payload<'Signal'>): void {
+  /** @throws HawserError `unknown_signal`, `session_ended`, `not_a_terminal`, `system_call_failed`. */
+  signal({ signal, target }: Pick<Payload<'Signal'>, 'signal' | 'target'>): void {
     const number = signalNumber(signal);
     if (this.#state.at === 'starting' && number === SIGKILL) {
       this.terminate('request');
@@ -306,11 +338,13 @@ export class ExecSession implements AttachmentHandler {
     throw new HawserError('session_ended', `session ${this.id} has ended`);
   }
 
-  #follow(attachment: Attachment, from: { stdout: number; stderr: number }): void {
+  #follow(
+    attachment: Attachment,
+    request: Pick<Payload<'Attach'>, 'stdout' | 'stderr' | 'follow'>,
+  ): Pick<Payload<'Attached'>, 'stdout' | 'stderr'> {
     this.#attachments.add(attachment);
     attachment.follow(this);
-    this.#stdout.addReader(attachment, 'Stdout', from.stdout);
-    this.#stderr?.addReader(attachment, 'Stderr', from.stderr);
+    return this.#outputs.follow(attachment, request);
   }
 
   #takeInput(attachment: Attachment, from: number): void {
@@ -347,7 +381,7 @@ export class ExecSession implements AttachmentHandler {
     this.#startedAtUs = startedAtUs;
     this.#state = { at: 'running', startedAtUs, startedAt: process.hrtime.bigint() };
     for (const attachment of this.#attachments) {
-      if (attachment.awaitsStart)
+      if (attachment.role === 'starter')
         attachment.tell('ExecStarted', { sessionId: this.id, pid: this.pid, startedAtUs });
     }
     this.#openOutputs();
@@ -362,7 +396,7 @@ export class ExecSession implements AttachmentHandler {
 
   #failed(failure: LaunchFailure): void {
     this.#state = { at: 'ended', exit: undefined };
-    this.#services.stoppedRunning();
+    this.#services.stoppedRunning(this);
     this.#tellFailure(failure);
   }
 
@@ -392,7 +426,7 @@ export class ExecSession implements AttachmentHandler {
     if (this.#state.at === 'running') this.#exited(result, after, this.#state);
     if (this.#state.at === 'hanging') {
       this.#state = { at: 'ended', exit: undefined };
-      this.#services.stoppedRunning();
+      this.#services.stoppedRunning(this);
       this.#forgetWhenOver();
     }
     this.#services.leaderReaped(this);
@@ -418,13 +452,14 @@ export class ExecSession implements AttachmentHandler {
       rusage: usage,
       startedAtUs: started.startedAtUs,
       durationUs: Number((process.hrtime.bigint() - started.startedAt) / 1000n),
-      stdout: this.#stdout.count,
-      stderr: this.#stderr?.count ?? { bytes: 0, dropped: 0 },
+      stdout: this.#outputs.stdout.count,
+      stderr: this.#outputs.stderr?.count ?? { bytes: 0, dropped: 0 },
       outputComplete: complete,
       survivors,
     };
+    this.#endedAtUs = exit.startedAtUs + exit.durationUs;
     this.#state = { at: complete ? 'ended' : 'draining', exit };
-    this.#services.stoppedRunning();
+    this.#services.stoppedRunning(this);
     this.#releaseEnds();
     for (const attachment of this.#attachments) attachment.tell('Exited', exit);
     // What the host waits for leaves first.
@@ -448,7 +483,7 @@ export class ExecSession implements AttachmentHandler {
     const state = this.#state;
     if (state.at !== 'draining' || !this.#pumps.every((pump) => pump.ended)) return;
     this.#state = { at: 'ended', exit: state.exit };
-    for (const attachment of this.#attachments) attachment.tell('Closed', this.#counts());
+    for (const attachment of this.#attachments) attachment.tell('Closed', this.#outputs.counts);
     this.#over();
   }
 
@@ -464,29 +499,48 @@ export class ExecSession implements AttachmentHandler {
     this.#forgetWhenOver();
   }
 
-  /** Once nobody is attached to what has ended, or to what descendants still write, it is nobody's any more. */
+  /** Hosts that are attached, those not counted for whom nothing waits. */
+  get #hosts(): number {
+    let hosts = 0;
+    for (const { observes } of this.#attachments) if (!observes) hosts++;
+    return hosts;
+  }
+
+  /** How it ended, for whoever asks after that: descendants may have written more since. */
+  get #exit(): ExitRecord | undefined {
+    const state = this.#state;
+    if (!('exit' in state) || state.exit === undefined) return undefined;
+    return state.at === 'ended'
+      ? { ...state.exit, ...this.#outputs.counts, outputComplete: true }
+      : state.exit;
+  }
+
+  /** Once no host is attached to what has ended, or to what descendants still write, it is nobody's any more. */
   #forgetWhenOver(): void {
     const { at } = this.#state;
-    if (this.#forgotten || this.#attachments.size > 0 || (at !== 'ended' && at !== 'draining')) return;
-    if (this.#kept) {
-      if (at === 'ended') this.#services.kept(this);
-      return;
-    }
+    if (this.#forgotten || this.#hosts > 0 || (at !== 'ended' && at !== 'draining')) return;
+    if (!this.#kept && at === 'draining') this.#giveUpOutputs();
+    // Observers may have the rest, for as long as ended sessions are kept.
+    if (!this.#kept && (this.#attachments.size === 0 || this.#discarded)) this.#forget();
+    else if (this.#state.at === 'ended') this.#services.kept(this);
+  }
+
+  /** Descendants write to no purpose from now on. */
+  #giveUpOutputs(): void {
+    const exit = this.#exit;
+    this.#closeEnds();
+    this.#outputs.finish();
+    this.#state = { at: 'ended', exit };
+    for (const attachment of this.#attachments) attachment.tell('Closed', this.#outputs.counts);
+  }
+
+  #forget(): void {
     this.#forgotten = true;
     this.#cancelDisconnect?.();
     this.#closeEnds();
-    this.#stdout.close();
-    this.#stderr?.close();
-    this.#services.over(this);
-  }
-
-  /** For whoever comes after the exit: descendants may have written more since. */
-  #exitNow(exit: ExitRecord): ExitRecord {
-    return this.#state.at === 'ended' ? { ...exit, ...this.#counts(), outputComplete: true } : exit;
-  }
-
-  #counts(): Pick<ExitRecord, 'stdout' | 'stderr'> {
-    return { stdout: this.#stdout.count, stderr: this.#stderr?.count ?? { bytes: 0, dropped: 0 } };
+    this.#outputs.close();
+    const record = this.#discarded || this.#exit === undefined ? undefined : this.record;
+    this.#services.over(this, record);
   }
 
   #after(ms: number, callback: () => void): void {
@@ -509,8 +563,16 @@ export class ExecSession implements AttachmentHandler {
     const open = (fd: number, output: OutputSpool): void => {
       this.#pumps.push(new OutputPump(poller, { fd, owned }, output, () => this.#outputEnded(output)));
     };
-    open(this.#terminal?.masterFd ?? this.#process.stdoutFd, this.#stdout);
-    if (this.#stderr !== undefined) open(this.#process.stderrFd, this.#stderr);
+    open(this.#terminal?.masterFd ?? this.#process.stdoutFd, this.#outputs.stdout);
+    if (this.#outputs.stderr !== undefined) open(this.#process.stderrFd, this.#outputs.stderr);
+  }
+
+  #newOutputs(connection: Connection): SessionOutputs {
+    const { retention } = this.#plan;
+    const bytesMax = Math.max(this.#services.limits.spoolBytesMax, retention.historyBytes);
+    const output = (at: 0 | 1): OutputSpool =>
+      new OutputSpool(connection.newSpool(bytesMax), retention, () => this.#pumps[at]?.resume());
+    return new SessionOutputs(output(0), this.#terminal === undefined ? output(1) : undefined);
   }
 
   #openInput(connection: Connection): InputPump {
@@ -552,10 +614,6 @@ export class ExecSession implements AttachmentHandler {
     else if (this.#pumps.length === 0)
       for (const fd of [this.#process.stdoutFd, this.#process.stderrFd]) native.close(fd);
   }
-}
-
-function outputSpool(connection: Connection, limits: Limits, { retention }: ExecPlan): Spool {
-  return connection.newSpool(Math.max(limits.spoolBytesMax, retention.historyBytes));
 }
 
 function cancelled(reason: KillReason): LaunchFailure {

@@ -9,19 +9,27 @@ export interface Retention {
   readonly whenFull: 'block' | 'dropOldest';
 }
 
+interface Reader {
+  /** That it sends over. */
+  readonly connection: Connection;
+  /** Nothing waits for it. */
+  readonly observes: boolean;
+}
+
 /**
  * One output of a session: what its command wrote and who reads it, each from a position of its own.
  *
  * What every reader has consumed is history, and is forgotten when there is more of it than was asked
  * for, or no room. What nobody has consumed is kept for the next one, until it is dropped as the
- * session's retention says; a reader is told of that as a gap.
+ * session's retention says; a reader is told of that as a gap. Observers do not count among the readers, but while
+ * there is one, what was consumed is kept as long as there is room for it.
  */
 export class OutputSpool {
   readonly #spool: Spool;
   readonly #retention: Retention;
   readonly #onRoom: () => void;
-  /** Each with the connection that it sends over. */
-  readonly #readers = new Map<SendStream, Connection>();
+  readonly #readers = new Map<SendStream, Reader>();
+  #observers = 0;
   /** Everything before this was consumed by everybody. */
   #owedFrom = 0;
   #droppedBytes = 0;
@@ -86,22 +94,28 @@ export class OutputSpool {
     for (const reader of this.#readers.keys()) reader.end();
   }
 
-  /** `attachment` reads too, from `from` on. What is no longer there of that, it is told as a gap. */
-  addReader(attachment: Attachment, type: 'Stdout' | 'Stderr', from: number): void {
-    const { channel } = attachment;
+  /**
+   * `attachment` reads too, from `from` on. What is no longer there of that, it is told as a gap.
+   *
+   * @param until the reader's end, though there may be more.
+   */
+  addReader(attachment: Attachment, type: 'Stdout' | 'Stderr', from: number, until?: number): void {
+    const { channel, observes } = attachment;
     // Whoever came first owns the memory: what another has not sent yet must not be written over.
-    if (!this.#spool.isOwnedBy(channel.connection)) this.#spool.disown();
+    if (observes || !this.#spool.isOwnedBy(channel.connection)) this.#spool.disown();
     const reader: SendStream = channel.openReader(type, this.#spool, {
       from,
+      until,
       onConsumed: () => {
         this.#consumed();
         attachment.progressed();
       },
       onOver: () => this.#left(reader),
     });
-    this.#readers.set(reader, channel.connection);
+    this.#readers.set(reader, { connection: channel.connection, observes });
+    if (observes) this.#observers++;
     attachment.addReader(reader);
-    if (this.#finished) reader.end();
+    if (this.#finished || until !== undefined) reader.end();
     reader.produced();
     // What is there may be less than what its host gives credit for by itself.
     if (this.#starving) reader.starved();
@@ -129,18 +143,23 @@ export class OutputSpool {
   #left(reader: SendStream): void {
     this.#sentUntil = this.#spool.end;
     this.#owe();
+    if (this.#readers.get(reader)?.observes === true) this.#observers--;
     this.#readers.delete(reader);
     this.#forget();
     this.#onRoom();
   }
 
   #owe(): void {
+    // Nobody may be there but observers: what was owed before is owed still.
+    if (this.#readers.size === this.#observers) return;
     let from = Number.POSITIVE_INFINITY;
-    for (const reader of this.#readers.keys()) from = Math.min(from, reader.consumedBytes);
+    for (const [reader, { observes }] of this.#readers)
+      if (!observes) from = Math.min(from, reader.consumedBytes);
     this.#owedFrom = Math.max(Math.min(from, this.#spool.end), this.#spool.start);
   }
 
   #forget(): void {
+    if (this.#observers > 0) return;
     this.#spool.free(this.#owedFrom - this.#retention.historyBytes);
   }
 
@@ -162,15 +181,16 @@ export class OutputSpool {
       this.#spool.drop(Math.min(here, Math.max(oldestPieceEnd, start + 1)));
       return this.#spool.start > start;
     }
-    if (this.#readers.size > 0 || this.#retention.whenFull === 'block') return false;
+    if (this.#readers.size > this.#observers || this.#retention.whenFull === 'block') return false;
     this.#dropOldest();
     return true;
   }
 
   /** Everything before that was consumed by all that have a line; 0 unless some have a line and some have none. */
   #consumedByThoseHere(): number {
-    const here = [...this.#readers].filter(([, connection]) => connection.port !== undefined);
-    if (here.length === 0 || here.length === this.#readers.size) return 0;
+    const hosts = [...this.#readers].filter(([, { observes }]) => !observes);
+    const here = hosts.filter(([, { connection }]) => connection.port !== undefined);
+    if (here.length === 0 || here.length === hosts.length) return 0;
     return Math.min(...here.map(([reader]) => reader.consumedBytes));
   }
 
@@ -179,7 +199,7 @@ export class OutputSpool {
     this.#droppedBytes += Math.max(0, until - Math.max(this.#owedFrom, this.#spool.start));
     this.#owedFrom = Math.max(this.#owedFrom, until);
     // Of what somebody may have been sent, a frame may still be on its way.
-    if (this.#spool.start >= this.#sentUntil) this.#spool.rotate();
+    if (this.#spool.start >= this.#sentUntil && this.#observers === 0) this.#spool.rotate();
     else this.#spool.drop(until);
   }
 }

@@ -123,13 +123,9 @@ export class OutputReading implements ChannelHandler {
     if (this.#request.stdout !== 'none') this.#read('stdout', attached.stdout.from);
     if (this.#request.stderr !== 'none' && attached.stderr !== undefined)
       this.#read('stderr', attached.stderr.from);
-    if (this.#streams.length === 0) {
-      this.#fail(
-        new HawserError('invalid_argument', `no output of session ${attached.sessionId} is to be read`),
-      );
-      return;
-    }
     this.#attached.resolve(attached);
+    // A terminal has no stderr: where nothing else was asked for, there is nothing to come.
+    if (this.#streams.length === 0) this.leave();
   }
 
   #read(name: OutputName, from: number): void {

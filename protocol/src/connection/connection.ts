@@ -167,6 +167,11 @@ export class Connection implements PortClient {
     return this.#state.at === 'open' || this.#state.at === 'doubtful' ? this.#state.port : undefined;
   }
 
+  /** Messages that the other end has not acknowledged. */
+  get unacknowledged(): number {
+    return this.#log.unacked.length;
+  }
+
   get lane(): number {
     return this.#lane;
   }
@@ -253,6 +258,11 @@ export class Connection implements PortClient {
     this.#messages.push(frame);
     this.#requestFlush();
     return number;
+  }
+
+  /** Whether the other side takes a message of that size. */
+  takes<N extends MessageFrameName>(name: N, body: Payload<N>): boolean {
+    return this.#codec.encode(name, body).length <= this.agreement.frameBytesMax;
   }
 
   /** An answer that the other side does not take is one that it does. */
@@ -797,6 +807,19 @@ const requests: ReadonlySet<MessageFrameName> = new Set([
   'Attach',
   'Detach',
   'AddEntropy',
+  'Members',
+  'KillTree',
+  'KillOne',
+  'Freeze',
+  'Thaw',
+  'Stats',
+  'List',
+  'Inspect',
+  'Wait',
+  'Remove',
+  'AllStats',
+  'StopStats',
+  'Shutdown',
 ]);
 
 /** Link frames that may wait for the line; more come only of a peer that does not read what it asks for. */

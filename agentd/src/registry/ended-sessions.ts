@@ -1,0 +1,68 @@
+import type { Clock, Limits } from '@hawser/protocol';
+
+/** What has ended and is kept for whoever asks. */
+export interface Ended {
+  readonly id: string;
+  /** It is to be forgotten. */
+  discard(): void;
+}
+
+/** Sessions that have ended and wait for somebody to ask how, up to a number and an age. */
+export class EndedSessions<T extends Ended> {
+  readonly #limits: Limits;
+  readonly #clock: Clock;
+  /** The oldest first, each with the time when it goes, ms. */
+  readonly #byId = new Map<string, { readonly session: T; readonly until: number }>();
+  #cancelTimer: (() => void) | undefined;
+
+  constructor(limits: Limits, clock: Clock) {
+    this.#limits = limits;
+    this.#clock = clock;
+  }
+
+  /** Keeps a session; the oldest goes where there are too many. One that is kept already stays as old as it is. */
+  add(session: T): void {
+    if (this.#byId.get(session.id)?.session === session) return;
+    this.#byId.set(session.id, { session, until: this.#clock.now() + this.#limits.keptSessionMs });
+    if (this.#byId.size > this.#limits.keptSessionsMax) this.#discardOldest();
+    this.#cancelTimer ??= this.#clock.after(this.#limits.keptSessionMs, () => this.#discardOld());
+  }
+
+  get(id: string): T | undefined {
+    return this.#byId.get(id)?.session;
+  }
+
+  /** Somebody has come for it, or it is not to be known any more: it is not kept here. */
+  take(id: string): void {
+    this.#byId.delete(id);
+  }
+
+  *[Symbol.iterator](): IterableIterator<T> {
+    for (const { session } of this.#byId.values()) yield session;
+  }
+
+  /** There is one timer, for the oldest: commands that end come by the thousand. */
+  #discardOld(): void {
+    this.#cancelTimer = undefined;
+    const now = this.#clock.now();
+    for (const { session, until } of this.#byId.values()) {
+      if (until > now) {
+        this.#cancelTimer = this.#clock.after(until - now, () => this.#discardOld());
+        return;
+      }
+      this.#discard(session);
+    }
+  }
+
+  #discardOldest(): void {
+    for (const { session } of this.#byId.values()) {
+      this.#discard(session);
+      return;
+    }
+  }
+
+  #discard(session: T): void {
+    this.take(session.id);
+    session.discard();
+  }
+}
