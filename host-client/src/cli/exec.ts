@@ -30,6 +30,7 @@ export interface CommandFlags {
   readonly onDisconnect?: NonNullable<SpawnOptions['onDisconnect']>;
   readonly whenFull?: 'block' | 'drop-oldest';
   readonly history?: number;
+  readonly surviveAgent?: true;
 }
 
 /** Those of `hawser exec`. */
@@ -109,7 +110,10 @@ async function startDetached(
 ): Promise<number> {
   const options = { ...spawnOptions(flags, flags.tty ? localTerminalSize() : undefined), detached: true };
   const session = await agent.spawn(cmd, args, { ...options, signal: signals.aborted });
-  await session.detach();
+  await session.detach().catch((error: unknown) => {
+    // One that has ended already is kept as well.
+    if (!(error instanceof HawserError) || error.code !== 'session_ended') throw error;
+  });
   await printOutput(session.id);
   return 0;
 }
@@ -165,6 +169,7 @@ function keepingOptions(flags: CommandFlags): SpawnOptions {
     ...(flags.key !== undefined && { key: flags.key }),
     ...(flags.onDisconnect && { onDisconnect: flags.onDisconnect }),
     ...(flags.history !== undefined && { historyBytes: flags.history }),
+    ...(flags.surviveAgent && { surviveAgent: true }),
     ...(flags.whenFull && { whenFull: flags.whenFull === 'block' ? 'block' : 'dropOldest' }),
   };
 }

@@ -1,4 +1,4 @@
-import { localTerminalSize, LocalTerminal } from './terminal.js';
+import { LocalTerminal, localTerminalSize } from './terminal.js';
 
 /** The alternate screen, without a cursor, and long lines not broken (xterm's control sequences). */
 const enterSequence = '\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J';

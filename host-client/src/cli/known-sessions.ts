@@ -14,7 +14,7 @@ export class KnownSessions {
   async of({ sessions }: StatsSample): Promise<ReadonlyMap<string, SessionInfo>> {
     const before = (this.#known ??= await this.#running());
     const ids = sessions.map(({ id }) => id);
-    const found = await Promise.all(ids.map((id) => before.get(id) ?? getIfThere(this.#agent, id)));
+    const found = await Promise.all(ids.map(async (id) => before.get(id) ?? getIfThere(this.#agent, id)));
     this.#known = new Map(found.filter((info) => info !== undefined).map((info) => [info.id, info]));
     return this.#known;
   }

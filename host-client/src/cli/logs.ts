@@ -39,7 +39,10 @@ export function logs(line: string, name: string, flags: LogsFlags): Promise<numb
 }
 
 /** From the very first byte unless another is said: what of that is not kept any more is told as a gap. */
-function outputsFrom({ stdout, stderr }: LogsFlags, start: OutputStart = {}): NonNullable<OutputOptions['from']> {
+function outputsFrom(
+  { stdout, stderr }: LogsFlags,
+  start: OutputStart = {},
+): NonNullable<OutputOptions['from']> {
   const both = stdout === stderr;
   return {
     stdout: both || stdout ? (start.stdout ?? 0) : 'none',

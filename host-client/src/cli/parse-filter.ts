@@ -1,7 +1,13 @@
 import type { SessionStateText } from '../index.js';
 import { BadValue } from './bad-value.js';
 
-const states = ['starting', 'running', 'exited', 'signaled', 'unknown'] as const satisfies SessionStateText[];
+export const sessionStates = [
+  'starting',
+  'running',
+  'exited',
+  'signaled',
+  'unknown',
+] as const satisfies readonly SessionStateText[];
 
 /** Which sessions: all of the labels, one of the states. */
 export interface SessionFilter {
@@ -20,8 +26,10 @@ export function parseFilter(text: string, before: SessionFilter = everySession):
     if (value === undefined) return { ...before, labelled: [...before.labelled, name] };
     return { ...before, labels: { ...before.labels, [name]: value } };
   }
-  const state = states.find((known) => known === name);
+  const state = sessionStates.find((known) => known === name);
   if (kind === 'state' && state !== undefined && value === undefined)
     return { ...before, states: [...before.states, state] };
-  throw new BadValue(`"${text}" is none of label=NAME, label=NAME=VALUE and state=${states.join('|')}`);
+  throw new BadValue(
+    `"${text}" is none of label=NAME, label=NAME=VALUE and state=${sessionStates.join('|')}`,
+  );
 }

@@ -4,6 +4,7 @@ import { type AgentFlags, onAgent } from './on-agent.js';
 import { everySession, type SessionFilter } from './parse-filter.js';
 import { psTable, type Shown } from './ps-table.js';
 import { printOutput, toJson } from './report.js';
+import { sessionFields } from './session-fields.js';
 import { sessionsNow } from './sessions-now.js';
 import { localTerminalSize } from './terminal.js';
 
@@ -42,7 +43,9 @@ function tableOptions(at: Date, { trunc }: PsFlags) {
 
 /** One array, as `docker inspect` and `jq` have it. */
 function json(shown: readonly Shown[]): string {
-  return toJson(shown.map(({ session, members }) => (members ? { ...session, members } : session)));
+  return toJson(
+    shown.map(({ session, members }) => ({ ...sessionFields(session), ...(members && { members }) })),
+  );
 }
 
 function withMembers(agent: Agent, sessions: readonly SessionInfo[]): Promise<Shown[]> {

@@ -28,7 +28,7 @@ async function remove(agent: Agent, id: string): Promise<void> {
     await agent.sessions.remove(id);
   } catch (error) {
     if (!(error instanceof HawserError) || error.code !== 'session_running') throw error;
-    const advice = 'end it first, with "hawser kill --tree", or use "hawser rm -f"';
-    throw new HawserError('session_running', `${error.message}: ${advice}`, { cause: error });
+    const advice = '("hawser kill --tree", or "hawser rm -f")';
+    throw new HawserError('session_running', `${error.message} ${advice}`, { cause: error });
   }
 }

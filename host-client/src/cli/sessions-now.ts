@@ -17,10 +17,7 @@ export interface WhichSessions {
   readonly states: readonly SessionStateText[] | 'live' | 'any';
 }
 
-export async function sessionsNow(
-  agent: Agent,
-  { labels, states }: WhichSessions,
-): Promise<SessionsNow> {
+export async function sessionsNow(agent: Agent, { labels, states }: WhichSessions): Promise<SessionsNow> {
   const sample = await agent.sessions.allStats({ labels });
   const sessions = await agent.sessions.list({
     labels,

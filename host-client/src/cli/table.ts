@@ -20,7 +20,9 @@ export function tableLines(
   columnsMax?: number,
 ): string[] {
   const lines = [columns.map(({ title }) => title), ...rows];
-  const natural = columns.map((_, index) => Math.max(...lines.map((line) => displayWidth(line[index] ?? ''))));
+  const natural = columns.map((_, index) =>
+    Math.max(...lines.map((line) => displayWidth(line[index] ?? ''))),
+  );
   const widths = columnsMax === undefined ? natural : fitted(columns, natural, columnsMax);
   return lines.map((line) => {
     const cells = columns.map(({ align }, index) => padded(line[index] ?? '', widths[index] ?? 0, align));

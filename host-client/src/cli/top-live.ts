@@ -30,7 +30,7 @@ export async function watchLive(
     redraw();
   };
   screen.enter(redraw);
-  using _keys = onKeys((key) => {
+  const releaseKeys = onKeys((key) => {
     const chosen = orderKeys[key];
     if (key === 'q' || key === 'ctrl-c') quit.abort();
     else if (key === 'ctrl-z') screen.suspend();
@@ -39,16 +39,24 @@ export async function watchLive(
       redraw();
     }
   });
-  for await (const measured of usageSeries(agent, interval, left)) {
-    newest = measured;
-    redraw();
+  try {
+    for await (const measured of usageSeries(agent, interval, left)) {
+      newest = measured;
+      redraw();
+    }
+  } finally {
+    releaseKeys();
   }
 }
 
 const control: Readonly<Record<string, string>> = { '\x03': 'ctrl-c', '\x1a': 'ctrl-z' };
 
-/** Calls for each key that is typed; those that come as a sequence, arrows for one, are none of ours. */
-function onKeys(pressed: (key: string) => void): Disposable {
+/**
+ * Calls for each key that is typed; those that come as a sequence, arrows for one, are none of ours.
+ *
+ * @returns what lets go of standard input
+ */
+function onKeys(pressed: (key: string) => void): () => void {
   const typed = (bytes: Buffer): void => {
     const text = bytes.toString('latin1');
     if (text.startsWith('\x1b')) return;
@@ -57,5 +65,5 @@ function onKeys(pressed: (key: string) => void): Disposable {
   // A terminal that was hung up, or whose input ended, cannot be quit by a key.
   const ended = (): void => pressed('q');
   process.stdin.on('data', typed).on('end', ended).on('error', ended);
-  return { [Symbol.dispose]: () => void process.stdin.destroy() };
+  return () => void process.stdin.destroy();
 }

@@ -72,6 +72,8 @@ export class Command {
   #identity: Identity | undefined;
   /** Bytes of stdout and stderr, when the guest says that there will be no more. */
   #finalBytes: [number, number] | undefined;
+  /** Everything of it has come, and nobody is asked about it any more. */
+  #gone = false;
 
   /** Sends the request. @throws HawserError when the request does not fit. */
   constructor(open: (handler: ChannelHandler) => Channel, opening: CommandOpening, stdinSpoolBytes: number) {
@@ -151,6 +153,7 @@ export class Command {
     // Messages overtake data: the agent is told how much of it comes first.
     const stdinBytes = this.#state.at === 'exited' ? undefined : await this.#input?.sent();
     if (this.#isOver()) return;
+    if (this.#gone) throw this.#hasEnded();
     const number = this.#channel.send('Detach', { stdinBytes });
     await new Promise<Message>((resolve, reject) => this.#replies.set(number, { resolve, reject }));
     this.#end(new HawserError('detached', `detached from session ${this.id}`));
@@ -246,9 +249,7 @@ export class Command {
     this.#state = { at: 'exited' };
     this.#input?.over(new HawserError('stdin_closed', 'the command has ended'));
     this.#exited.resolve(exit);
-    for (const reply of this.#replies.values())
-      reply.reject(new HawserError('session_ended', `session ${this.id} has ended`));
-    this.#replies.clear();
+    this.#refuseReplies();
     if (record.outputComplete) this.#onComplete(record);
   }
 
@@ -270,7 +271,20 @@ export class Command {
       this.#closed.reject(error);
     });
     this.#closed.resolve();
-    if (this.#outputs.every(({ stream }) => stream.finished)) this.#channel.release();
+    if (!this.#outputs.every(({ stream }) => stream.finished)) return;
+    this.#channel.release();
+    // The agent has released it as well: what was asked since the exit may not have come there before.
+    this.#gone = true;
+    this.#refuseReplies();
+  }
+
+  #refuseReplies(): void {
+    for (const reply of this.#replies.values()) reply.reject(this.#hasEnded());
+    this.#replies.clear();
+  }
+
+  #hasEnded(): HawserError {
+    return new HawserError('session_ended', `session ${this.id} has ended`);
   }
 
   #onFailure(body: Payload<'Failure'>): void {
@@ -305,7 +319,7 @@ export class Command {
   ): Promise<Message> {
     const state = this.#state;
     if (state.at === 'failed') throw state.error;
-    if (state.at === 'exited') throw new HawserError('session_ended', `session ${this.id} has ended`);
+    if (state.at === 'exited') throw this.#hasEnded();
     const number = this.#channel.send(name, body);
     return new Promise<Message>((resolve, reject) => {
       this.#replies.set(number, { resolve, reject });
