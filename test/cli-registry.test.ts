@@ -61,6 +61,14 @@ function isAlive(pid: number): boolean {
   }
 }
 
+/** When the process is dead, and waited for by whoever it was left to. */
+function gone(pid: number): Promise<true> {
+  return until(
+    () => (isAlive(pid) ? undefined : true),
+    () => `the end of ${pid}`,
+  );
+}
+
 /** Runs `hawser`. @returns its exit code, and what it printed. */
 async function hawser(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
   const { code, stdout, stderr } = await world.run(args);
@@ -215,8 +223,8 @@ t.test('kill signals the group, and --tree everything', async (t) => {
     code: 0,
     stdout: `${first.id}\n${second.id}\n`,
   });
-  t.notOk(isAlive(away1), 'it was left by a leader that is dead');
-  t.notOk(isAlive(away2));
+  await gone(away1); // it was left by a leader that is dead
+  await gone(away2);
   const again = await hawser('kill', '--tree', first.id);
   t.match(again, { code: 125, stdout: '', stderr: /has ended, and no process of it lives/ });
 });
@@ -321,8 +329,8 @@ t.test('rm forgets what has ended, and kills what runs only when told to', async
   t.match(refused.stderr, /is running: kill its tree first \("hawser kill --tree", or "hawser rm -f"\)/);
   t.ok(isAlive(runs.pid));
   t.match(await hawser('rm', '-f', 'nobody', 'rm-runs'), { code: 125, stdout: `${runs.id}\n` });
-  t.notOk(isAlive(runs.pid));
-  t.notOk(isAlive(away));
+  await gone(runs.pid);
+  await gone(away);
   t.match(await hawser('inspect', runs.id), { code: 125, stdout: '[]\n' });
 });
 

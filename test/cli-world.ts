@@ -202,6 +202,10 @@ export class Terminal {
     return this.#tmux(['capture-pane', '-p', '-J']);
   }
 
+  get showsCursor(): boolean {
+    return this.#tmux(['display-message', '-p', '#{cursor_flag}']).trim() === '1';
+  }
+
   /** When the screen shows it. */
   shows(pattern: RegExp): Promise<RegExpExecArray> {
     return until(

@@ -30,7 +30,8 @@ export class FullScreen implements Disposable {
   /** Replaces what is shown. */
   draw(lines: readonly string[]): void {
     if (this.#state !== 'entered') return;
-    process.stdout.write(`\x1b[H${lines.map((line) => `${line}\x1b[K`).join('\r\n')}\x1b[J`);
+    // Erased first: behind a line as wide as the terminal, the cursor is on its last character.
+    process.stdout.write(`\x1b[H${lines.map((line) => `\x1b[K${line}`).join('\r\n')}`);
   }
 
   /** Gives the terminal back to the shell, as Ctrl-Z does, until this program is continued. */
