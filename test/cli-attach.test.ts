@@ -185,7 +185,10 @@ t.test('options that make no sense are refused', async (t) => {
 });
 
 inTerminal('the detach keys leave a shell running, and attach finds it as it was', async (t, terminal) => {
-  terminal.type("hawser exec -it -e HOME=$HOME -e 'PS1=guest> ' -- bash --noprofile --norc", 'Enter');
+  terminal.type(
+    "hawser exec -it -e HOME=$HOME -e HISTFILE= -e 'PS1=guest> ' -- bash --noprofile --norc",
+    'Enter',
+  );
   await terminal.shows(/guest> /);
   terminal.type('x=kept; echo $$ >~/shellpid; echo first', 'Enter');
   await terminal.shows(/^first$/m);
@@ -213,7 +216,7 @@ inTerminal('other detach keys, and none', async (t, terminal) => {
   await terminal.shows(/^hello\nhello$/m);
   terminal.type('', 'C-a', 'd');
   await terminal.shows(/detached from session/);
-  terminal.type('clear; hawser exec -it --detach-keys= -- bash --noprofile --norc', 'Enter');
+  terminal.type('clear; hawser exec -it --detach-keys= -e HISTFILE= -- bash --noprofile --norc', 'Enter');
   await terminal.shows(/bash-[\d.]+[#$] /);
   terminal.type('', 'C-p', 'C-q', 'C-u');
   terminal.type('echo $((20+3))', 'Enter');

@@ -32,7 +32,7 @@ async function start(script: string, labels: Readonly<Record<string, string>> = 
     labels,
   });
   const { id, pid } = session;
-  await session.detach().catch(() => undefined); // it may have ended
+  await session.detach();
   return { id, pid, number: String((await agent.sessions.get(id)).generation) };
 }
 

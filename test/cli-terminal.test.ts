@@ -34,7 +34,7 @@ const pidOfHawser = () =>
     () => 'a running hawser',
   );
 /** A call that `pidOfHawser` finds. */
-const marked = `hawser exec -it -e MARK=${world.dir} --`;
+const marked = `hawser exec -it -e MARK=${world.dir} -e HISTFILE= --`;
 
 inTerminal(
   'a shell has a terminal of the right size from the start, and the modes come back',
@@ -55,7 +55,7 @@ inTerminal('-e TERM wins over the local one', async (t, terminal) => {
 });
 
 inTerminal('Ctrl-C, Ctrl-Z and Ctrl-D are keys for the command', async (t, terminal) => {
-  terminal.type("hawser exec -it -e 'PS1=guest> ' -- bash --noprofile --norc", 'Enter');
+  terminal.type("hawser exec -it -e HISTFILE= -e 'PS1=guest> ' -- bash --noprofile --norc", 'Enter');
   await terminal.shows(/guest> /);
   terminal.type('sleep 600', 'Enter');
   await terminal.shows(/guest> sleep 600\n/);
@@ -290,7 +290,7 @@ inTerminal('tmux runs inside', async (t, terminal) => {
   const inner = `hawser-inner-${process.pid}`;
   t.teardown(() => spawnSync('tmux', ['-L', inner, 'kill-server']));
   terminal.type(
-    `hawser exec -it --inherit-env -e TMUX= -e LANG=C.UTF-8 -- tmux -L ${inner} -f /dev/null new-session 'PS1="inner> " bash --norc --noprofile'`,
+    `hawser exec -it --inherit-env -e TMUX= -e LANG=C.UTF-8 -e HISTFILE= -- tmux -L ${inner} -f /dev/null new-session 'PS1="inner> " bash --norc --noprofile'`,
     'Enter',
   );
   await terminal.shows(/^inner> [\s\S]*\[0\] 0:bash/m);

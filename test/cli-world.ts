@@ -112,6 +112,8 @@ export class World {
     return {
       PATH: `${join(this.dir, 'bin')}:${process.env.PATH}`,
       HOME: this.dir,
+      // A shell that is hung up writes its history: into a folder that is being removed.
+      HISTFILE: '',
       LANG: 'C.UTF-8',
       HAWSER_LINE: this.line,
     };

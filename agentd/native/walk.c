@@ -6,41 +6,55 @@
 #include <fcntl.h>
 
 #define CHUNK_BYTES 4096
+#define DEPTH_MAX 64
 
 /* ---- the marks ------------------------------------------------------------------------------- */
 
-/* Goes on with a match of the marker at the start of every variable, over chunks of any size. */
+/* Goes on with a match of a text at the start of every variable, over chunks of any size. */
 struct match {
-  const struct walk *walk;
+  const char *text;
+  int32_t bytes;
+  int is_prefix;
   int32_t at; /* bytes that agree so far; -1 in a variable that is another */
 };
 
 static int match_byte(struct match *match, char byte) {
-  const struct walk *walk = match->walk;
-  if (match->at == walk->marker_bytes && byte == 0) return 1;
+  if (match->at == match->bytes && byte == 0) return 1;
   if (byte == 0)
     match->at = 0;
   else if (match->at >= 0)
-    match->at = match->at < walk->marker_bytes && walk->marker[match->at] == byte ? match->at + 1 : -1;
-  return walk->marker_is_prefix && match->at == walk->marker_bytes;
+    match->at = match->at < match->bytes && match->text[match->at] == byte ? match->at + 1 : -1;
+  return match->is_prefix && match->at == match->bytes;
 }
 
+/* `NAME=` of the marker. */
+static int32_t name_bytes(const struct walk *walk) {
+  int32_t bytes = 0;
+  while (bytes < walk->marker_bytes && walk->marker[bytes] != '=') bytes++;
+  return bytes == walk->marker_bytes ? bytes : bytes + 1;
+}
+
+enum bearing { BEARS_NONE, BEARS_OURS, BEARS_ANOTHER };
+
 /* What the process was executed with; not readable for another user's process, unless privileged. */
-static int has_marker(int proc, const struct walk *walk, int32_t pid) {
+static enum bearing marker_of(int proc, const struct walk *walk, int32_t pid) {
   char path[64];
   char chunk[CHUNK_BYTES];
-  struct match match = {walk, 0};
-  if (walk->marker_bytes == 0) return 0;
+  struct match ours = {walk->marker, walk->marker_bytes, walk->marker_is_prefix, 0};
+  struct match any = {walk->marker, name_bytes(walk), 1, 0};
+  if (walk->marker_bytes == 0) return BEARS_NONE;
   process_path(path, pid, "environ");
   long fd = RAW4(SYS_openat, proc, path, O_RDONLY | O_CLOEXEC, 0);
-  if (fd < 0) return 0;
-  int found = 0;
-  for (;;) {
+  if (fd < 0) return BEARS_NONE;
+  enum bearing found = BEARS_NONE;
+  while (found != BEARS_OURS) {
     long count = RAW3(SYS_read, fd, chunk, sizeof chunk);
     if (count == -EINTR) continue;
     if (count <= 0) break;
-    for (long i = 0; i < count && !found; i++) found = match_byte(&match, chunk[i]);
-    if (found) break;
+    for (long i = 0; i < count && found != BEARS_OURS; i++) {
+      if (match_byte(&any, chunk[i])) found = BEARS_ANOTHER;
+      if (match_byte(&ours, chunk[i])) found = BEARS_OURS;
+    }
   }
   RAW1(SYS_close, fd);
   return found;
@@ -57,12 +71,10 @@ static uint64_t timer_slack(int proc, int32_t pid) {
   return value;
 }
 
-static int is_marked(int proc, const struct walk *walk, int32_t pid) {
-  if (walk->slack_last > 0) {
-    uint64_t slack = timer_slack(proc, pid);
-    if (slack >= walk->slack_first && slack <= walk->slack_last) return 1;
-  }
-  return has_marker(proc, walk, pid);
+static int is_in_range(int proc, const struct walk *walk, int32_t pid) {
+  if (walk->slack_last == 0) return 0;
+  uint64_t slack = timer_slack(proc, pid);
+  return slack >= walk->slack_first && slack <= walk->slack_last;
 }
 
 /* ---- kinship --------------------------------------------------------------------------------- */
@@ -86,18 +98,38 @@ static struct process *find(struct process *table, long count, int32_t pid) {
   return 0;
 }
 
-static int is_known(const struct walk *walk, const struct process *process) {
-  for (int32_t i = 0; i < walk->known_count; i++) {
-    if (walk->known[i].pid == process->pid && walk->known[i].start_ticks == process->start_ticks) return 1;
-  }
-  return 0;
-}
-
 static int is_foreign(const struct walk *walk, int32_t pid) {
   for (int32_t i = 0; i < walk->foreign_count; i++) {
     if (walk->foreign[i] == pid) return 1;
   }
   return 0;
+}
+
+/*
+ * A mark in the range that another agent has drawn, too, may be one of its. Whoever of its sessions'
+ * processes has dropped the variable has a forebear that has not, or the agent itself.
+ */
+static int may_be_anothers(int proc, const struct walk *walk, struct process *table, long count,
+                           const struct process *process) {
+  for (int depth = 0; process != 0 && depth < DEPTH_MAX; depth++) {
+    for (int32_t i = 0; i < walk->rival_count; i++) {
+      if (walk->rivals[i] == process->pid) return 1;
+    }
+    if (is_in_range(proc, walk, process->pid)) {
+      enum bearing bearing = marker_of(proc, walk, process->pid);
+      if (bearing != BEARS_NONE) return bearing == BEARS_ANOTHER;
+    }
+    process = find(table, count, process->parent);
+  }
+  return 0;
+}
+
+static int is_marked(int proc, const struct walk *walk, struct process *table, long count,
+                     const struct process *process) {
+  int in_range = is_in_range(proc, walk, process->pid);
+  if (in_range && walk->agent != 0) return 1;
+  if (marker_of(proc, walk, process->pid) == BEARS_OURS) return 1;
+  return in_range && !may_be_anothers(proc, walk, table, count, process);
 }
 
 /* With an agent, only what it has adopted needs to be asked for its mark: everything else has a parent that tells. */
@@ -107,10 +139,23 @@ static int may_be_orphan(const struct walk *walk, const struct process *process)
   return process->pid != 1 && process->pid != 2 && process->parent != 2 && process->pid != RAW0(SYS_getpid);
 }
 
-static int is_seed(int proc, const struct walk *walk, const struct process *process) {
+static int is_same(const struct known_process *known, const struct process *process) {
+  if (known->pid != process->pid || known->start_ticks != process->start_ticks) return 0;
+  return known->session == process->session || process->session == process->pid;
+}
+
+/* Whose parent is there needs not be remembered: the parent tells. */
+static int is_known_orphan(const struct walk *walk, struct process *table, long count, const struct process *process) {
+  int is_known = 0;
+  for (int32_t i = 0; i < walk->known_count && !is_known; i++) is_known = is_same(&walk->known[i], process);
+  if (!is_known || is_foreign(walk, process->pid)) return 0;
+  return process->parent == walk->agent || find(table, count, process->parent) == 0;
+}
+
+static int is_seed(int proc, const struct walk *walk, struct process *table, long count, const struct process *process) {
   if (process->pid == walk->leader) return 1;
-  if (is_known(walk, process)) return 1;
-  return may_be_orphan(walk, process) && is_marked(proc, walk, process->pid);
+  if (is_known_orphan(walk, table, count, process)) return 1;
+  return may_be_orphan(walk, process) && is_marked(proc, walk, table, count, process);
 }
 
 /*
@@ -151,7 +196,7 @@ static long spread(const struct walk *walk, struct process *table, long count) {
 long walk_members(int proc, const struct walk *walk, struct process *table, long count) {
   long found = 0;
   for (long i = 0; i < count; i++) {
-    if (!is_seed(proc, walk, &table[i])) continue;
+    if (!is_seed(proc, walk, table, count, &table[i])) continue;
     table[i].threads |= MEMBER;
     found++;
   }

@@ -4,15 +4,19 @@
 
 #include "process_table.h"
 
+/* A member that was seen before, and what it was then. */
 struct known_process {
   uint64_t start_ticks;
   int32_t pid;
-  int32_t unused;
+  int32_t session;
 };
 
 /*
- * What makes a process a member: it is the leader; it was one before; it has the mark, if it is an
+ * What makes a process a member: it is the leader; it was one before, or has the mark, if it is an
  * orphan; its parent is one; one is in its session (setsid(2)).
+ *
+ * Who has the pid of a member that is dead may have been started within the same tick of the clock: so
+ * it must also be an orphan, in the session where it was seen or in one of its own.
  */
 struct walk {
   int32_t agent;  /* orphans are its children, all but `foreign`; 0: the agent is gone, anybody may be one */
@@ -28,6 +32,9 @@ struct walk {
   int32_t known_count;
   int32_t foreign_count;
   const int32_t *foreign; /* children of the agent that are somebody else's */
+  /* Without an agent: others, that live and have the same range of timer slacks. */
+  const int32_t *rivals;
+  int32_t rival_count;
 };
 
 /*

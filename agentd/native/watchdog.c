@@ -7,7 +7,8 @@
  * Its standard input is a pipe that the agent alone holds the other end of, and never writes to: end
  * of file there means that the agent is dead. Then everything below the cgroup DIRECTORY is killed
  * and the cgroups removed; or everybody is killed whose environment has a variable that begins with
- * MARKER, whose timer slack is from FIRST to LAST ns, and all their kin (walk.h).
+ * MARKER, whose timer slack is from FIRST to LAST ns, and all their kin (walk.h). Another agent may have
+ * drawn the same range: what is its, or whose environment has another one's MARKER, is left alone.
  *
  * No libc, so that it starts in no time and takes some pages of memory. A session is no more than
  * that to it: it keeps no list, so there is none that can be out of date.
@@ -24,8 +25,11 @@
 #include <sys/prctl.h>
 #include <time.h>
 
+#define WATCHDOG_NAME "hawser-watchdog"
 #define PROCESSES_MAX 65536
+#define RIVALS_MAX 256
 #define PASSES_MAX 10000
+#define AGENT_PASSES_MAX 1000
 #define PAUSE_NS 1000000
 
 /* The compiler may call these for what it does itself elsewhere. */
@@ -138,6 +142,62 @@ static void end_cgroup(const char *path) {
   each_cgroup(AT_FDCWD, path, 0, remove_cgroup);
 }
 
+/* ---- texts ----------------------------------------------------------------------------------- */
+
+static int32_t length_of(const char *text) {
+  int32_t length = 0;
+  while (text[length] != 0) length++;
+  return length;
+}
+
+static uint32_t number_in(const char *text) {
+  uint32_t number = 0;
+  for (; *text >= '0' && *text <= '9'; text++) number = number * 10 + (uint32_t)(*text - '0');
+  return number;
+}
+
+/* ---- other agents ---------------------------------------------------------------------------- */
+
+static int has_own_name(const struct process *process) {
+  static const char name[] = WATCHDOG_NAME;
+  for (unsigned i = 0; i < sizeof name; i++) {
+    if (process->name[i] != name[i]) return 0;
+  }
+  return 1;
+}
+
+/* The FIRST that a watchdog of a walk was started with, else 0. */
+static uint32_t first_mark_of(int proc, int32_t pid) {
+  char path[64];
+  char line[512];
+  process_path(path, pid, "cmdline");
+  long bytes = read_small_file(proc, path, line, sizeof line - 1);
+  if (bytes <= 0) return 0;
+  line[bytes] = 0;
+  const char *argument = line;
+  for (int i = 0; i < 3; i++) {
+    argument += length_of(argument) + 1;
+    if (argument >= line + bytes) return 0;
+    if (i == 0 && argument[0] != 'w') return 0;
+  }
+  return number_in(argument);
+}
+
+/*
+ * The agents that live and have drawn the same marks: the parents of other watchdogs. One whose parent is
+ * ours, too, has no agent any more, either.
+ */
+static int32_t find_rivals(int proc, uint32_t first, const struct process *table, long count, int32_t *rivals) {
+  int32_t found = 0;
+  int32_t parent = (int32_t)RAW0(SYS_getppid);
+  for (long i = 0; i < count && found < RIVALS_MAX; i++) {
+    const struct process *process = &table[i];
+    if (process->pid == RAW0(SYS_getpid) || process->parent == parent || is_dead(process)) continue;
+    if (has_own_name(process) && first_mark_of(proc, process->pid) == first) rivals[found++] = process->parent;
+  }
+  return found;
+}
+
 /* ---- walk ------------------------------------------------------------------------------------ */
 
 static void signal_all(int proc, const struct process *members, long count, int signal) {
@@ -152,9 +212,15 @@ static long count_live(const struct process *members, long count, int but_stoppe
   return live;
 }
 
+/* Its files are closed before its children are somebody else's: until then it looks alive. */
+static void wait_for_end_of(int32_t agent) {
+  for (int pass = 0; pass < AGENT_PASSES_MAX && RAW0(SYS_getppid) == agent; pass++) pause_a_little();
+}
+
 /* First nobody runs any more, and so nobody forks; then they die. */
-static void end_walk(const struct walk *walk) {
+static void end_walk(struct walk *walk) {
   size_t bytes = PROCESSES_MAX * sizeof(struct process);
+  int32_t rivals[RIVALS_MAX];
   int proc = (int)open_proc();
   /* Six arguments: mmap is the one call here that has them. */
   struct process *table = (struct process *)raw_anonymous_memory(bytes);
@@ -162,7 +228,10 @@ static void end_walk(const struct walk *walk) {
   int signal = SIGSTOP;
   for (int pass = 0; pass < PASSES_MAX; pass++) {
     long count = read_all_processes(proc, table, PROCESSES_MAX);
-    count = walk_members(proc, walk, table, count == -ENOBUFS ? PROCESSES_MAX : count);
+    if (count == -ENOBUFS) count = PROCESSES_MAX;
+    walk->rivals = rivals;
+    walk->rival_count = find_rivals(proc, walk->slack_first, table, count, rivals);
+    count = walk_members(proc, walk, table, count);
     if (count_live(table, count, 0) == 0) return;
     if (count_live(table, count, 1) == 0 || pass > 100) signal = SIGKILL;
     signal_all(proc, table, count, signal);
@@ -172,24 +241,12 @@ static void end_walk(const struct walk *walk) {
 
 /* ---- the program ----------------------------------------------------------------------------- */
 
-static int32_t length_of(const char *text) {
-  int32_t length = 0;
-  while (text[length] != 0) length++;
-  return length;
-}
-
-static uint32_t number_in(const char *text) {
-  uint32_t number = 0;
-  for (; *text >= '0' && *text <= '9'; text++) number = number * 10 + (uint32_t)(*text - '0');
-  return number;
-}
-
 __attribute__((noreturn, used)) void watchdog_main(const long *stack) {
   long count = stack[0];
   const char *const *arguments = (const char *const *)(stack + 1);
   uint64_t all = ~(uint64_t)0;
   RAW4(SYS_rt_sigprocmask, SIG_SETMASK, &all, 0, 8);
-  RAW5(SYS_prctl, PR_SET_NAME, "hawser-watchdog", 0, 0, 0);
+  RAW5(SYS_prctl, PR_SET_NAME, WATCHDOG_NAME, 0, 0, 0);
   /* Not the one to die where memory is short; refused to the unprivileged. */
   write_file(AT_FDCWD, "/proc/self/oom_score_adj", "-1000", 5);
   if (count == 3 && arguments[1][0] == 'c') {
@@ -202,7 +259,9 @@ __attribute__((noreturn, used)) void watchdog_main(const long *stack) {
     walk.marker_is_prefix = 1;
     walk.slack_first = number_in(arguments[3]);
     walk.slack_last = number_in(arguments[4]);
+    int32_t agent = (int32_t)RAW0(SYS_getppid);
     wait_for_end_of_input();
+    wait_for_end_of(agent);
     end_walk(&walk);
   }
   for (;;) RAW1(SYS_exit_group, 0);

@@ -62,8 +62,7 @@ t.test('a table fits: its last columns are narrowed first, then lines are cut', 
     '1   a long name   7  many man…',
     '22  b            10',
   ]);
-  t.same(
-    tableLines(columns, rows, 22), [
+  t.same(tableLines(columns, rows, 22), [
     'A   NAME      N  WORDS',
     '1   a long…   7  many…',
     '22  b        10',

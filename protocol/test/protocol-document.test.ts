@@ -169,6 +169,7 @@ const expected: Record<string, Example> = {
     offset: 3,
     body: { re: 2, code: 'session_ended', message: 'session 5f1c-1 has ended' },
   },
+  wait: { type: 'Wait', offset: 7, body: { sessionId: '5f1c-1', timeoutMs: 5000 } },
   shutdown: { type: 'Shutdown', offset: 7, body: { mode: 'poweroff', graceMs: 1000 } },
   bye: { type: 'Bye', body: { code: 'connection_closed', message: 'the agent is shutting down' } },
 };

@@ -13,6 +13,7 @@ import {
   modes,
   newToken,
   Transcript,
+  watchdogOf,
 } from './world.js';
 
 /** Every way out at once. */
@@ -24,24 +25,6 @@ const script = `
   exec ${escape} wait $TOKEN
 `;
 const processes = 5;
-
-/** The agent's watchdog, from /proc: a child of its own, by name. */
-function watchdogOf(agent: number): number | undefined {
-  for (const name of readdirSync('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
-    try {
-      const stat = readFileSync(`/proc/${name}/stat`, 'latin1');
-      if (
-        stat.includes('(hawser-watchdog)') &&
-        stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1] === String(agent)
-      )
-        return Number(name);
-    } catch {
-      // It has ended.
-    }
-  }
-  return undefined;
-}
 
 function cgroupsOf(agent: number): string[] {
   const mount = readFileSync('/proc/mounts', 'utf8')

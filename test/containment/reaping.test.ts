@@ -1,4 +1,10 @@
+import { privateDirtyKiB } from '../load/world.js';
+import { compile } from '../semantics/lines.js';
 import { bearersOf, escape, eventually, newToken, overEachMode, zombiesOf } from './world.js';
+
+const manyChildren = compile('many-children');
+/** What the collector has not looked at. A hundred thousand: `npm run test:children`. */
+const slackKiB = 4096;
 
 overEachMode(async (t, { agent, agentd }) => {
   await t.test('20 orphans die: none stays a zombie, and no wait is stolen from a session', async (t) => {
@@ -39,5 +45,19 @@ overEachMode(async (t, { agent, agentd }) => {
     );
     await eventually(() => zombiesOf(agentd.pid).length === 0);
     t.equal((await agent.info()).sessionsRunning, 0);
+  });
+
+  await t.test('5,000 short children, every tenth with an orphan, leave nothing in the agent', async (t) => {
+    const run = async (count: number): Promise<void> => {
+      const { code, stdout } = await agent.exec(manyChildren, [String(count)]);
+      t.equal(code, 0);
+      t.equal(stdout, `${count} children, ${count / 10} orphans\n`);
+      await eventually(() => zombiesOf(agentd.pid).length === 0);
+    };
+    await run(1_000);
+    const before = privateDirtyKiB(agentd.pid);
+    await run(5_000);
+    const grown = privateDirtyKiB(agentd.pid) - before;
+    t.ok(grown < slackKiB, `${grown} KiB more of private memory`);
   });
 });

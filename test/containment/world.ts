@@ -91,3 +91,21 @@ export function zombiesOf(parent: number): number[] {
   }
   return found;
 }
+
+/** The agent's watchdog, from /proc: a child of its own, by name. */
+export function watchdogOf(agent: number): number | undefined {
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'latin1');
+      if (
+        stat.includes('(hawser-watchdog)') &&
+        stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1] === String(agent)
+      )
+        return Number(name);
+    } catch {
+      // It has ended.
+    }
+  }
+  return undefined;
+}

@@ -172,7 +172,10 @@ overEachLine(async (t, { agent }) => {
   });
 
   await t.test('the foreground group is the one of the job that runs', async (t) => {
-    await using shell = await agent.spawn('bash', ['--norc', '-i'], { tty: true, env: { PS1: 'prompt> ' } });
+    await using shell = await agent.spawn('bash', ['--norc', '-i'], {
+      tty: true,
+      env: { PS1: 'prompt> ', HISTFILE: '' },
+    });
     const output = new Transcript(shell.stdout);
     await output.until('prompt> ');
     shell.stdin?.write(`${reportSignals}\n`);

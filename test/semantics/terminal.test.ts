@@ -30,7 +30,7 @@ async function terminal(
 /** An interactive shell at its prompt, with job control. */
 async function shell(agent: Agent): Promise<Terminal> {
   const bash = await terminal(agent, 'bash', ['--norc', '--noediting', '-i'], {
-    env: { PS1: 'prompt> ', PS2: '' },
+    env: { PS1: 'prompt> ', PS2: '', HISTFILE: '' },
   });
   await bash.output.until('prompt> ');
   return bash;

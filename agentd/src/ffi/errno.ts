@@ -36,6 +36,7 @@ export function errnoName(errno: number): string {
 export const {
   EACCES,
   EAGAIN,
+  ECHILD,
   EBUSY,
   EBADF,
   EEXIST,

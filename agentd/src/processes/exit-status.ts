@@ -1,12 +1,13 @@
 import { HawserError } from '@hawser/protocol';
-import { systemCallError } from '../ffi/errno.js';
+import { ECHILD, systemCallError } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 import { signalName } from './signals.js';
 
-/** How a process ended. */
+/** How a process ended; `unknown` where somebody else in this process has waited for it (wait(2)). */
 export type ExitStatus =
   | { readonly code: number }
-  | { readonly signal: string; readonly coreDumped: boolean };
+  | { readonly signal: string; readonly coreDumped: boolean }
+  | { readonly unknown: true };
 
 /** What the process and the children it waited for used (getrusage(2)). */
 export interface ResourceUsage {
@@ -37,14 +38,16 @@ const killed = 2;
 const dumped = 3;
 
 const out = new Float64Array(native.waitOutLength);
+const nothing = new Float64Array(native.waitOutLength);
 
 /**
- * Reaps the child behind a pidfd; `null` while it runs. Once only per child: after that the pidfd
- * gives ECHILD.
+ * Reaps the child behind a pidfd; `null` while it runs. One that was reaped before has no status any
+ * more, and no usage.
  */
 export function reapPidfd(pidfd: number): WaitResult | null {
   const result = native.waitPidfd(pidfd, out);
   if (result === 0) return null;
+  if (result === -ECHILD) return { status: { unknown: true }, usage: usageOf(nothing) };
   if (result < 0) throw systemCallError('waitid', result, `pidfd ${pidfd}`);
   return { status: exitStatus(out[0] as number, out[1] as number), usage: usageOf(out) };
 }

@@ -111,6 +111,7 @@ export class Registry {
     try {
       assertConsistent(body);
       const session = this.find(body.sessionId);
+      if (session instanceof ExecSession) session.assertAttachable(body);
       const attachment = new Attachment(
         connection,
         channelNumber,

@@ -189,6 +189,11 @@ export class ExecSession implements AttachmentHandler {
 
   // Hosts
 
+  /** @throws HawserError `limit_exceeded` for one that wants to write, while too much waits to be read. */
+  assertAttachable({ stdin }: Pick<Payload<'Attach'>, 'stdin'>): void {
+    if (stdin === true) this.#input?.assertRoomForWriter();
+  }
+
   /**
    * One more host follows the session, from where it asks.
    *
@@ -308,7 +313,7 @@ export class ExecSession implements AttachmentHandler {
   }
 
   /** When what the host has written is taken: it may be overtaken on its way. */
-  #detach(attachment: Attachment, re: number, { stdinBytes = 0 }: Payload<'Detach'>): void {
+  #detach(attachment: Attachment, re: number, { stdinBytes, stdinEnded }: Payload<'Detach'>): void {
     const detach = (): void => {
       if (!this.#attachments.has(attachment)) return; // its connection is over meanwhile
       attachment.channel.send('Done', { re });
@@ -317,7 +322,10 @@ export class ExecSession implements AttachmentHandler {
       this.#forgetWhenOver();
     };
     if (this.#input === undefined) detach();
-    else this.#input.whenReceived(attachment.channel, stdinBytes, detach);
+    else {
+      const position = { bytes: stdinBytes ?? 0, ended: stdinEnded ?? false };
+      this.#input.whenReceived(attachment.channel, position, detach);
+    }
   }
 
   /** @throws HawserError `unknown_signal`, `session_ended`, `not_a_terminal`, `system_call_failed`. */
@@ -367,7 +375,10 @@ export class ExecSession implements AttachmentHandler {
     if (this.#plan.onDisconnect.action === 'kill') this.#control.killTree();
     this.terminate('disconnect');
     // Whoever writes to it gets SIGPIPE, a terminal's programs SIGHUP.
-    if (!this.#kept) this.#closeEnds();
+    if (!this.#kept) {
+      this.#closeEnds();
+      this.#outputs.finish();
+    }
     this.#forgetWhenOver();
   }
 

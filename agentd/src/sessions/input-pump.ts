@@ -1,4 +1,5 @@
 import type { Channel, ReceiveStream, Spool, SpoolBudget, StreamSink } from '@hawser/protocol';
+import { HawserError } from '@hawser/protocol';
 import { EAGAIN, EINTR, errnoName } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 import type { Poller, Watch } from '../processes/poller.js';
@@ -24,6 +25,12 @@ export interface InputPumpOptions {
 /** A pipe that has carried so much is made so large, bytes. */
 const busyBytes = 256 * 1024;
 
+/** What somebody waits for: a position, and the end where it follows. */
+export interface InputPosition {
+  readonly bytes: number;
+  readonly ended: boolean;
+}
+
 /**
  * Writes a session's stdin to the child, as the child takes it. One host at a time is its writer; positions
  * are the session's, whoever wrote the bytes.
@@ -32,15 +39,14 @@ export class InputPump {
   readonly #options: InputPumpOptions;
   #watch: Watch | undefined;
   #writer: Writer | undefined;
-  /** Whoever waits for a position. */
-  #awaited: { readonly position: number; readonly callback: () => void } | undefined;
+  #awaited: { readonly position: InputPosition; readonly callback: () => void } | undefined;
   #lastByte: number | undefined;
   /** What is left to be written of the end mark, which is not the host's and counts nowhere. */
   #endMark: Uint8Array | undefined;
   /** Position behind the last byte that was taken of a host, and behind the last that the kernel took. */
   #received = 0;
   #written = 0;
-  /** Of the budget, for the credit beyond the first. */
+  /** Of the budget, for the credit beyond a writer's first: the most that any of them had. */
   #promisedBytes = 0;
   /** `ending`: the host has said the last; it is written when the spool is empty. */
   #state: 'open' | 'ending' | 'closed' = 'open';
@@ -52,6 +58,22 @@ export class InputPump {
   /** Position of the next byte that the session takes of its writer. */
   get receivedBytes(): number {
     return this.#received;
+  }
+
+  /**
+   * Every writer has credit for its first bytes, whatever those before have left here: beyond `windowBytesMax`
+   * there is no next one.
+   *
+   * @throws HawserError `limit_exceeded`
+   */
+  assertRoomForWriter(): void {
+    const held = this.#received - this.#written;
+    const { windowBytesMax } = this.#options;
+    if (this.#state !== 'open' || held <= windowBytesMax) return;
+    throw new HawserError(
+      'limit_exceeded',
+      `${held} bytes that were sent to the command before were not read by it (windowBytes ${windowBytesMax})`,
+    );
   }
 
   /**
@@ -71,10 +93,20 @@ export class InputPump {
     return this.#writer?.channel === channel;
   }
 
-  /** Calls back when everything before `position` was taken of the writer on `channel`, or will never be. */
-  whenReceived(channel: Channel, position: number, callback: () => void): void {
-    if (!this.isWriter(channel) || this.#state !== 'open' || this.#received >= position) callback();
-    else this.#awaited = { position, callback };
+  /**
+   * Calls back when everything before `position` was taken of the writer on `channel`, or will never be.
+   *
+   * @throws HawserError `invalid_argument` where somebody waits already.
+   */
+  whenReceived(channel: Channel, position: InputPosition, callback: () => void): void {
+    if (!this.isWriter(channel) || this.#state !== 'open' || this.#isAt(position)) callback();
+    else if (this.#awaited === undefined) this.#awaited = { position, callback };
+    else throw new HawserError('invalid_argument', 'the host is leaving the session already');
+  }
+
+  /** Of an open input, whose end is still to come. */
+  #isAt({ bytes, ended }: InputPosition): boolean {
+    return this.#received >= bytes && !ended;
   }
 
   /** @internal Bytes of a writer that end at its position `end`. */
@@ -100,7 +132,7 @@ export class InputPump {
       spool.push(bytes.subarray(taken));
       this.#awaitRoom();
     }
-    if (this.#awaited !== undefined && this.#received >= this.#awaited.position) this.#tellAwaited();
+    if (this.#awaited !== undefined && this.#isAt(this.#awaited.position)) this.#tellAwaited();
   }
 
   #tellAwaited(): void {
@@ -114,6 +146,7 @@ export class InputPump {
     if (writer !== this.#writer || this.#state !== 'open') return;
     this.#state = 'ending';
     if (this.#options.spool.bytes === 0) this.#finish();
+    this.#tellAwaited();
   }
 
   /** The connection whose memory it used is over. */
@@ -192,13 +225,15 @@ export class InputPump {
 
   /** The child has taken everything: it may be sent more at once, while the agent's memory allows. */
   #quick(): void {
-    const stream = this.#writer?.stream;
+    const writer = this.#writer;
     const { budget, windowBytesMax } = this.#options;
-    if (stream === undefined || stream.window >= windowBytesMax) return;
-    const window = Math.min(stream.window * 2, windowBytesMax);
-    if (!budget.promise(window - stream.window)) return;
-    this.#promisedBytes += window - stream.window;
-    stream.widen(window);
+    if (writer === undefined || writer.stream.window >= windowBytesMax) return;
+    const window = Math.min(writer.stream.window * 2, windowBytesMax);
+    // What an earlier writer was promised is this one's: nothing more is taken of that.
+    const more = Math.max(0, window - writer.firstWindowBytes - this.#promisedBytes);
+    if (!budget.promise(more)) return;
+    this.#promisedBytes += more;
+    writer.stream.widen(window);
   }
 
   #release(): void {
@@ -234,12 +269,14 @@ export class InputPump {
 class Writer implements StreamSink {
   readonly channel: Channel;
   readonly stream: ReceiveStream;
+  readonly firstWindowBytes: number;
   readonly #pump: InputPump;
 
   constructor(pump: InputPump, channel: Channel, from: number) {
     this.#pump = pump;
     this.channel = channel;
     this.stream = channel.openReceiveStream('Stdin', this, from);
+    this.firstWindowBytes = this.stream.window;
   }
 
   consumeTo(position: number): void {

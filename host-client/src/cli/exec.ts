@@ -110,10 +110,7 @@ async function startDetached(
 ): Promise<number> {
   const options = { ...spawnOptions(flags, flags.tty ? localTerminalSize() : undefined), detached: true };
   const session = await agent.spawn(cmd, args, { ...options, signal: signals.aborted });
-  await session.detach().catch((error: unknown) => {
-    // One that has ended already is kept as well.
-    if (!(error instanceof HawserError) || error.code !== 'session_ended') throw error;
-  });
+  await session.detach();
   await printOutput(session.id);
   return 0;
 }

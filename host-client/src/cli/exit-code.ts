@@ -27,6 +27,11 @@ export interface Ended {
   readonly timedOut: boolean;
 }
 
+/** Somebody else in the guest has waited for the command's process: its end is not known. */
+export function isUnknown({ code, signal, timedOut }: Ended): boolean {
+  return code === null && signal === null && !timedOut;
+}
+
 export function recordExitCode({ code, signal, timedOut }: Ended): number {
   if (timedOut) return exitCodes.timedOut;
   if (signal !== null) return signalExitCode(signal);

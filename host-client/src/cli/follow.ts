@@ -2,7 +2,7 @@ import { HawserError, type TerminalSize } from '@hawser/protocol';
 import type { Session } from '../index.js';
 import type { Outcome } from './carry.js';
 import { carry } from './carry.js';
-import { exitCodes, recordExitCode, signalExitCode } from './exit-code.js';
+import { exitCodes, isUnknown, recordExitCode, signalExitCode } from './exit-code.js';
 import { InputCopy } from './input-copy.js';
 import { printError, printJson, printLine } from './report.js';
 import type { SignalForwarder } from './signal-forwarder.js';
@@ -65,6 +65,7 @@ export async function follow(session: Session, options: FollowOptions): Promise<
   switch (outcome.at) {
     case 'exited':
       if (options.json) await printJson(outcome.record);
+      else if (isUnknown(outcome.record)) await printLine(`hawser: ${unknownEnd}`);
       return recordExitCode(outcome.record);
     case 'detached':
       await printLine(`hawser: detached from session ${session.id}`);
@@ -74,6 +75,9 @@ export async function follow(session: Session, options: FollowOptions): Promise<
       return outputFailed(outcome.error);
   }
 }
+
+const unknownEnd =
+  'the command has ended, how is not known: somebody else in the guest waited for its process';
 
 async function killAndWait(session: Session): Promise<void> {
   let timer: NodeJS.Timeout | undefined;

@@ -5,13 +5,22 @@ export interface CommandInput {
   attach(stream: SendStream): void;
   /** The spool has room again. */
   room(): void;
-  /** Resolves with the position behind the last byte that was sent, when all that was written is. */
-  sent(): Promise<number>;
+  /** Resolves when all that was written is sent. The end is perhaps still to be. */
+  sent(): Promise<SentInput>;
   /** The command reads no more. Bytes that it did not take are gone. */
   over(error: HawserError): void;
 }
 
-export function sentOf(stream: SendStream | undefined): Promise<number> {
-  if (stream === undefined) return Promise.resolve(0);
-  return new Promise((resolve) => stream.whenSent(() => resolve(stream.spool.end)));
+export interface SentInput {
+  /** Position behind the last byte. */
+  readonly bytes: number;
+  /** Nothing follows. */
+  readonly ended: boolean;
+}
+
+export function sentOf(stream: SendStream | undefined): Promise<SentInput> {
+  if (stream === undefined) return Promise.resolve({ bytes: 0, ended: false });
+  return new Promise((resolve) =>
+    stream.whenSent(() => resolve({ bytes: stream.spool.end, ended: stream.ended })),
+  );
 }

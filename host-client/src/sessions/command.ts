@@ -15,7 +15,10 @@ import type { CommandInput } from './command-input.js';
 import type { CommandOutput } from './command-output.js';
 import { Deferred } from './deferred.js';
 
-/** How a command ended: exactly one of `code` and `signal` is not null, as in node:child_process. */
+/**
+ * How a command ended: one of `code` and `signal` is not null, as in node:child_process. Both are where the guest
+ * does not know: somebody else there has waited for its process.
+ */
 export type ExitResult = Omit<ExitRecord, 'code' | 'signal'> & {
   readonly code: number | null;
   readonly signal: string | null;
@@ -46,8 +49,12 @@ interface Identity {
   readonly startedAtUs: number;
 }
 
-/** `failed` is one that never started, that was let go of, or whose connection is over. */
-type SessionState = { at: 'starting' | 'running' | 'exited' } | { at: 'failed'; error: HawserError };
+/**
+ * - exited: the leader is dead; what it and its descendants wrote may still be on its way.
+ * - over: everything came and was consumed; the channel is forgotten at both ends.
+ * - failed: it never started, it was let go of, or its connection is over.
+ */
+type SessionState = { at: 'starting' | 'running' | 'exited' | 'over' } | { at: 'failed'; error: HawserError };
 
 interface Reply {
   resolve(message: Message): void;
@@ -72,8 +79,9 @@ export class Command {
   #identity: Identity | undefined;
   /** Bytes of stdout and stderr, when the guest says that there will be no more. */
   #finalBytes: [number, number] | undefined;
-  /** Everything of it has come, and nobody is asked about it any more. */
-  #gone = false;
+  #detached: Promise<void> | undefined;
+  /** Number of the `Detach` that waits for its answer. */
+  #detachNumber: number | undefined;
 
   /** Sends the request. @throws HawserError when the request does not fit. */
   constructor(open: (handler: ChannelHandler) => Channel, opening: CommandOpening, stdinSpoolBytes: number) {
@@ -139,29 +147,30 @@ export class Command {
 
   /** SIGKILL to all processes of the session. Also cancels a launch that is under way. */
   async kill(): Promise<void> {
-    if (this.#state.at === 'exited' || this.#state.at === 'failed') return;
-    try {
-      await this.#ask('KillTree', {});
-    } catch (error) {
-      if (!(error instanceof HawserError) || error.code !== 'session_ended') throw error;
-    }
+    if (this.#state.at !== 'starting' && this.#state.at !== 'running') return;
+    await unlessEnded(this.#ask('KillTree', {}));
   }
 
-  /** Lets go of the session, which goes on. */
-  async detach(): Promise<void> {
-    if (this.#state.at === 'failed') return;
+  /** Lets go of the session, which goes on. One that is over meanwhile needs nothing of that. */
+  detach(): Promise<void> {
+    return (this.#detached ??= this.#detach());
+  }
+
+  async #detach(): Promise<void> {
     // Messages overtake data: the agent is told how much of it comes first.
-    const stdinBytes = this.#state.at === 'exited' ? undefined : await this.#input?.sent();
+    const sent = this.#state.at === 'running' ? await this.#input?.sent() : undefined;
     if (this.#isOver()) return;
-    if (this.#gone) throw this.#hasEnded();
-    const number = this.#channel.send('Detach', { stdinBytes });
-    await new Promise<Message>((resolve, reject) => this.#replies.set(number, { resolve, reject }));
+    const number = this.#channel.send('Detach', { stdinBytes: sent?.bytes, stdinEnded: sent?.ended });
+    this.#detachNumber = number;
+    const reply = new Promise<Message>((resolve, reject) => this.#replies.set(number, { resolve, reject }));
+    await unlessEnded(reply);
+    if (this.#isOver()) return;
     this.#end(new HawserError('detached', `detached from session ${this.id}`));
     this.#channel.release();
   }
 
   #isOver(): boolean {
-    return this.#state.at === 'failed';
+    return this.#state.at === 'failed' || this.#state.at === 'over';
   }
 
   async resize(size: TerminalSize): Promise<void> {
@@ -249,12 +258,16 @@ export class Command {
     this.#state = { at: 'exited' };
     this.#input?.over(new HawserError('stdin_closed', 'the command has ended'));
     this.#exited.resolve(exit);
-    this.#refuseReplies();
+    // It can be left still, with what it has not sent.
+    for (const number of this.#replies.keys())
+      if (number !== this.#detachNumber) this.#takeReply(number)?.reject(this.#hasEnded());
     if (record.outputComplete) this.#onComplete(record);
   }
 
   /** The outputs' final counts. They hold every byte that there was, or it is told. */
   #onComplete({ stdout, stderr }: Payload<'Closed'>): void {
+    // Sooner, its guest has said it out of turn: who waits for the start or the exit would do so for ever.
+    if (this.#state.at !== 'exited') return;
     this.#finalBytes ??= [stdout.bytes, stderr.bytes];
     this.#settleOutputs();
   }
@@ -271,16 +284,11 @@ export class Command {
       this.#closed.reject(error);
     });
     this.#closed.resolve();
-    if (!this.#outputs.every(({ stream }) => stream.finished)) return;
+    if (this.#state.at !== 'exited' || !this.#outputs.every(({ stream }) => stream.finished)) return;
+    this.#state = { at: 'over' };
     this.#channel.release();
-    // The agent has released it as well: what was asked since the exit may not have come there before.
-    this.#gone = true;
-    this.#refuseReplies();
-  }
-
-  #refuseReplies(): void {
-    for (const reply of this.#replies.values()) reply.reject(this.#hasEnded());
-    this.#replies.clear();
+    // Nobody hears of what is answered on a channel that is forgotten.
+    for (const number of this.#replies.keys()) this.#takeReply(number)?.reject(this.#hasEnded());
   }
 
   #hasEnded(): HawserError {
@@ -319,7 +327,7 @@ export class Command {
   ): Promise<Message> {
     const state = this.#state;
     if (state.at === 'failed') throw state.error;
-    if (state.at === 'exited') throw this.#hasEnded();
+    if (state.at === 'exited' || state.at === 'over') throw this.#hasEnded();
     const number = this.#channel.send(name, body);
     return new Promise<Message>((resolve, reject) => {
       this.#replies.set(number, { resolve, reject });
@@ -349,6 +357,15 @@ export class Command {
   #openInput(input: CommandInput, from: number): void {
     this.#stdinFrom = from;
     input.attach(this.#channel.openSendStream('Stdin', this.#stdinSpoolBytes, () => input.room(), from));
+  }
+}
+
+/** @throws HawserError for which the answer was another one than that it has ended. */
+async function unlessEnded(reply: Promise<Message>): Promise<void> {
+  try {
+    await reply;
+  } catch (error) {
+    if (!(error instanceof HawserError) || error.code !== 'session_ended') throw error;
   }
 }
 

@@ -10,7 +10,7 @@ import { OutputBuffer } from './output-buffer.js';
 
 /** How a command ended, and what it wrote. */
 export interface ExecResult<Output extends string | Buffer = string> {
-  /** Null where a signal ended it. */
+  /** Null where a signal ended it; also, with `signal`, where the guest does not know how it ended. */
   readonly code: number | null;
   /** The signal's name; null where it exited by itself. */
   readonly signal: string | null;

@@ -1,5 +1,5 @@
 import type { SendStream } from '@hawser/protocol';
-import type { CommandInput } from './command-input.js';
+import type { CommandInput, SentInput } from './command-input.js';
 import { sentOf } from './command-input.js';
 
 /** A command's whole stdin, known beforehand. It leaves together with the request, as far as credit goes. */
@@ -22,7 +22,7 @@ export class InputBuffer implements CommandInput {
     if (this.#rest.length === 0) stream.end();
   }
 
-  sent(): Promise<number> {
+  sent(): Promise<SentInput> {
     return sentOf(this.#stream);
   }
 

@@ -1,7 +1,7 @@
 import { Writable } from 'node:stream';
 import type { SendStream } from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
-import type { CommandInput } from './command-input.js';
+import type { CommandInput, SentInput } from './command-input.js';
 import { sentOf } from './command-input.js';
 
 /**
@@ -32,11 +32,16 @@ export class InputStream extends Writable implements CommandInput {
     this.#put(waiting.bytes, waiting.done);
   }
 
-  async sent(): Promise<number> {
-    // What waits for room in the spool comes after what is in it.
-    while (!this.destroyed && (this.#waiting !== undefined || this.writableLength > 0))
+  async sent(): Promise<SentInput> {
+    // What waits for room in the spool comes after what is in it, and the end after that.
+    while (!this.destroyed && this.#isWriting)
       await new Promise<void>((resolve) => (this.#onWritten = resolve));
     return sentOf(this.#stream);
+  }
+
+  get #isWriting(): boolean {
+    if (this.#waiting !== undefined || this.writableLength > 0) return true;
+    return this.writableEnded && !this.writableFinished;
   }
 
   over(error: HawserError): void {
@@ -50,6 +55,7 @@ export class InputStream extends Writable implements CommandInput {
   override _final(done: (error?: Error | null) => void): void {
     this.#stream?.end();
     done();
+    this.#written();
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {

@@ -22,6 +22,8 @@ export class OutputStream extends Readable implements CommandOutput {
   #credited = 0;
   /** Of which nobody has heard yet. */
   readonly #untoldGaps: { readonly from: number; readonly to: number }[] = [];
+  /** Somebody has begun to read: whoever wants to hear of gaps had time to say so. */
+  #isRead = false;
   /** `ending`: all came, and its end is still to be told. */
   #state: 'open' | 'ending' | 'over' = 'open';
 
@@ -84,6 +86,7 @@ export class OutputStream extends Readable implements CommandOutput {
       this.#settled = this.#pushed - this.readableLength;
       this.#credit();
     }
+    this.#isRead ||= size !== 0 || this.listenerCount('readable') > 0;
     const chunk: unknown = super.read(size);
     this.#finish();
     return chunk;
@@ -108,7 +111,7 @@ export class OutputStream extends Readable implements CommandOutput {
       return;
     }
     const [gap] = this.#untoldGaps;
-    if (gap !== undefined && this.readableLength > 0) return;
+    if (gap !== undefined && (this.readableLength > 0 || !this.#isRead)) return;
     this.#state = 'over';
     if (gap === undefined) {
       this.push(null);

@@ -9,7 +9,7 @@ import { OutputStream } from './output-stream.js';
 export type OutputFrom = 'start' | 'end' | 'none' | number;
 
 export interface OutputOptions {
-  /** Of each output; default `start`. In a terminal everything is stdout. */
+  /** Of each output; default 0, so that what is not kept any more is told as a gap. In a terminal everything is stdout. */
   readonly from?: OutputFrom | { readonly stdout?: OutputFrom; readonly stderr?: OutputFrom };
   /** False: what is there now, and then the end. Default true: until nobody in the guest holds the output any more. */
   readonly follow?: boolean;
@@ -153,7 +153,7 @@ export class OutputReading implements ChannelHandler {
   }
 }
 
-function attachRequest(sessionId: string, { from = 'start', follow }: OutputOptions): Payload<'Attach'> {
+function attachRequest(sessionId: string, { from = 0, follow }: OutputOptions): Payload<'Attach'> {
   const { stdout, stderr } = typeof from === 'object' ? from : { stdout: from, stderr: from };
-  return { sessionId, observe: true, follow, stdout: stdout ?? 'start', stderr: stderr ?? 'start' };
+  return { sessionId, observe: true, follow, stdout: stdout ?? 0, stderr: stderr ?? 0 };
 }

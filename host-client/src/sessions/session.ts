@@ -96,8 +96,6 @@ export class Session implements AsyncDisposable {
    * arrived of its output is there for whoever attaches. `exited` and `closed` reject with `detached`.
    *
    * What was written to stdin before is sent first; that waits for a command that does not read it.
-   *
-   * @throws HawserError `session_ended` where it ended before or meanwhile; a detached one is kept all the same.
    */
   detach(): Promise<void> {
     return this.#command.detach();

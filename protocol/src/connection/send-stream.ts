@@ -116,6 +116,11 @@ export class SendStream {
     return Math.min(this.spool.end, this.#until);
   }
 
+  /** The producer has said that there is no more, or the stream was given up. */
+  get ended(): boolean {
+    return this.#state !== 'producing';
+  }
+
   get sentBytes(): number {
     return this.#sent;
   }

@@ -113,9 +113,9 @@ const labels = v.record(v.string(), v.string());
 
 /** How a session's leader ended, and what it had written. */
 const exitRecord = v.object({
-  /** The exit code; absent where a signal ended the leader. */
+  /** The exit code; absent where a signal ended the leader, or nobody knows how it ended. */
   code: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255))),
-  /** The signal's name, `SIGTERM`; absent where the leader exited by itself. */
+  /** The signal's name, `SIGTERM`; absent where the leader exited by itself, or nobody knows. */
   signal: v.optional(v.string()),
   coreDumped: v.boolean(),
   /** The kernel killed a process of the session for want of memory, where that is counted. */
@@ -350,6 +350,8 @@ export const payloadSchemas = {
   Detach: v.object({
     /** Position behind the last byte of stdin that this host has sent: up to there it is taken first. */
     stdinBytes: v.optional(count),
+    /** It has ended its stdin there: the end is taken first, too. */
+    stdinEnded: v.optional(v.boolean()),
   }),
   AddEntropy: v.object({
     /** Random, and known to nobody else: each counts as eight bits of entropy. */

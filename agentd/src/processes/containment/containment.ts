@@ -19,6 +19,8 @@ export interface ContainmentOptions {
   readonly mode: ContainmentMode;
   /** A cgroup below which the agent may make its own. Default: the one that the agent is in. */
   readonly cgroupParent: string | undefined;
+  /** From 0 up to, but not including, 1. Default: `Math.random`. */
+  readonly random?: (() => number) | undefined;
   /** Orphans come to this process from now on, and have to be waited for. */
   readonly onAdopting: () => void;
   readonly warn: (fields: object, message: string) => void;
@@ -148,7 +150,7 @@ export class Containment {
     native.becomeSubreaper();
     this.#options.onAdopting();
     this.#options.warn({ why }, 'sessions are contained by best effort only: there is no cgroup for them');
-    return { kind: 'walk', walk: new ProcessWalk(), why };
+    return { kind: 'walk', walk: new ProcessWalk(this.#options.random), why };
   }
 
   #watchdogFor(means: Means): Watchdog {

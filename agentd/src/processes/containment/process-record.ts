@@ -31,7 +31,12 @@ export class ProcessRecords {
     return this.#int(index, 0);
   }
 
-  /** With the pid, a process's name for ever. Ticks since boot. */
+  /** What setsid(2) makes. */
+  session(index: number): number {
+    return this.#int(index, 12);
+  }
+
+  /** With the pid, a process's name, unless a pid is used again within a tick. Ticks since boot. */
   startTicks(index: number): number {
     return this.#long(index, 24);
   }

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { ENOBUFS, systemCallError } from '../../ffi/errno.js';
 import * as native from '../../ffi/native.js';
 import { ProcessRecords } from './process-record.js';
@@ -15,17 +16,28 @@ export interface Kin {
   readonly slack: number;
   /** `NAME=value`. */
   readonly marker: Buffer;
-  /** Members seen before, by pid: their start, ticks since boot. */
-  readonly known: ReadonlyMap<number, number>;
+  /** Members seen before, by pid. */
+  readonly known: ReadonlyMap<number, KnownProcess>;
+}
+
+/** What a member was when it was seen last. */
+export interface KnownProcess {
+  /** Since boot. */
+  readonly startTicks: number;
+  readonly session: number;
 }
 
 /** Finds the processes of sessions in /proc, for the agent to which their orphans come. */
 export class ProcessWalk {
-  readonly marks = new WalkMarks(Math.random());
+  readonly marks: WalkMarks;
   /** Children of the agent that are no orphans: the leaders, and what serves the agent itself. */
   readonly #children = new Set<number>();
   #childWords = new Int32Array(16);
   #table = Buffer.allocUnsafeSlow(tableEntries * native.processRecordBytes);
+
+  constructor(random: () => number = Math.random) {
+    this.marks = new WalkMarks(random(), ownSlackNs());
+  }
 
   /** Its children are no orphans that the agent has adopted. */
   own(pid: number): void {
@@ -73,14 +85,24 @@ export class ProcessWalk {
   }
 }
 
+/** Of this thread, which is the one that launches; 0 before Linux 4.6. */
+function ownSlackNs(): number {
+  try {
+    return Number(readFileSync('/proc/self/timerslack_ns', 'latin1'));
+  } catch {
+    return 0;
+  }
+}
+
 /** `struct known_process` of native/walk.h. */
-function knownBytes(known: ReadonlyMap<number, number>): Buffer {
+function knownBytes(known: ReadonlyMap<number, KnownProcess>): Buffer {
   const bytes = Buffer.alloc(Math.max(1, known.size) * 16);
   let at = 0;
-  for (const [pid, start] of known) {
-    bytes.writeUInt32LE(start % 2 ** 32, at);
-    bytes.writeUInt32LE(Math.floor(start / 2 ** 32), at + 4);
+  for (const [pid, { startTicks, session }] of known) {
+    bytes.writeUInt32LE(startTicks % 2 ** 32, at);
+    bytes.writeUInt32LE(Math.floor(startTicks / 2 ** 32), at + 4);
     bytes.writeInt32LE(pid, at + 8);
+    bytes.writeInt32LE(session, at + 12);
     at += 16;
   }
   return bytes;

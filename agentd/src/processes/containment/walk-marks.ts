@@ -1,7 +1,8 @@
 /**
  * Marks in the timer slack (prctl(2), PR_SET_TIMERSLACK): a fork and an execve keep it, and hardly a
  * program sets it. The kernel's default is 50,000 ns; a mark is a little more, below what anybody
- * notices. Every agent has a random range, so that one inside a session of another does not use its marks.
+ * notices. Every agent has a random range, and another one than the agent in whose session it runs itself, if it does.
+ * Two that are beside each other may have the same: native/watchdog.c tells their processes apart.
  */
 const defaultSlackNs = 50_000;
 const ranges = 16;
@@ -13,9 +14,15 @@ export class WalkMarks {
   readonly last: number;
   readonly #taken = new Set<number>();
 
-  /** @param random from 0 up to, but not including, 1. */
-  constructor(random: number) {
-    this.first = defaultSlackNs + 1 + Math.floor(random * ranges) * rangeSize;
+  /**
+   * @param random from 0 up to, but not including, 1.
+   * @param ownSlackNs that of the agent's own process.
+   */
+  constructor(random: number, ownSlackNs: number) {
+    const firsts = Array.from({ length: ranges }, (_, i) => defaultSlackNs + 1 + i * rangeSize).filter(
+      (first) => ownSlackNs < first || ownSlackNs >= first + rangeSize,
+    );
+    this.first = firsts[Math.floor(random * firsts.length)] as number;
     this.last = this.first + rangeSize / 2 - 1;
   }
 

@@ -5,7 +5,7 @@ import type { ProcessRecords } from './process-record.js';
 import { describe } from './process-record.js';
 import type { AfterLeader, ProcessInfo, ProcessTree, TreeStats } from './process-tree.js';
 import { notAMember } from './process-tree.js';
-import type { ProcessWalk } from './process-walk.js';
+import type { KnownProcess, ProcessWalk } from './process-walk.js';
 
 const SIGKILL = 9;
 const SIGCONT = 18;
@@ -41,7 +41,7 @@ export class WalkTree implements ProcessTree {
   readonly #marker: Buffer;
   readonly #slack: number;
   #leader = 0;
-  #known = new Map<number, number>();
+  #known = new Map<number, KnownProcess>();
   /** `lives`: the leader does, or is still to come. `left`: it is dead, others live. */
   #state: 'lives' | 'left' | 'over' = 'lives';
   #killed = false;
@@ -169,7 +169,8 @@ export class WalkTree implements ProcessTree {
       known: this.#known,
     });
     this.#known = new Map();
-    for (let i = 0; i < records.count; i++) this.#known.set(records.pid(i), records.startTicks(i));
+    for (let i = 0; i < records.count; i++)
+      this.#known.set(records.pid(i), { startTicks: records.startTicks(i), session: records.session(i) });
     return records;
   }
 
