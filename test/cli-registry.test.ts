@@ -234,12 +234,12 @@ t.test('kill tries each session, with the signal that is named', async (t) => {
     start("trap 'exit 7' TERM; touch term-up; while :; do sleep 0.05; done"),
     start("trap 'echo tree >tree-usr1; exit 8' USR1; touch usr1-up; while :; do sleep 0.05; done"),
   ]);
-  const gone = await ended('exit 0');
+  const over = await ended('exit 0');
   await until(
     () => (['term-up', 'usr1-up'].every((name) => existsSync(join(world.dir, name))) ? true : undefined),
     () => 'both traps',
   );
-  const some = await hawser('kill', '-s', 'TERM', gone.id, 'nobody', term.id);
+  const some = await hawser('kill', '-s', 'TERM', over.id, 'nobody', term.id);
   t.match(some, { code: 125, stdout: `${term.id}\n` });
   t.match(some.stderr, /has ended\n.*no session "nobody"/);
   t.match(await hawser('kill', '--tree', '--signal', '10', usr1.id), { code: 0 });
