@@ -72,6 +72,11 @@ export class AgentLine {
 
   /** The first at once, then their sum: a serial port gives a few bytes at a time, and its log may be one too. */
   #skipped(bytes: number, reason: string): void {
+    // A host that fills a frame which was cut off says so: nothing is wrong.
+    if (reason === 'filler') {
+      this.#options.log.debug({ line: this.name, bytes }, 'skipped filler');
+      return;
+    }
     this.#skippedBytes += bytes;
     if (this.#cancelSkipLog !== undefined) return;
     this.#logSkipped(reason);

@@ -33,7 +33,7 @@ export class Questions implements ChannelHandler {
     return new Promise((resolve, reject) => {
       this.askSeries(name, body, {
         answered: (message) => {
-          if (message.name === answer) resolve(message.body as Payload<A>);
+          if (message.name === answer) resolve(message.body);
           else reject(unexpected(name, message));
           return false;
         },

@@ -13,7 +13,8 @@ export class EndedSessions<T extends Ended> {
   readonly #clock: Clock;
   /** The oldest first, each with the time when it goes, ms. */
   readonly #byId = new Map<string, { readonly session: T; readonly until: number }>();
-  #cancelTimer: (() => void) | undefined;
+  /** There is one timer, for the oldest: commands that end come by the thousand. */
+  #isTimed = false;
 
   constructor(limits: Limits, clock: Clock) {
     this.#limits = limits;
@@ -25,7 +26,7 @@ export class EndedSessions<T extends Ended> {
     if (this.#byId.get(session.id)?.session === session) return;
     this.#byId.set(session.id, { session, until: this.#clock.now() + this.#limits.keptSessionMs });
     if (this.#byId.size > this.#limits.keptSessionsMax) this.#discardOldest();
-    this.#cancelTimer ??= this.#clock.after(this.#limits.keptSessionMs, () => this.#discardOld());
+    if (!this.#isTimed) this.#lookAfter(this.#limits.keptSessionMs);
   }
 
   get(id: string): T | undefined {
@@ -41,13 +42,17 @@ export class EndedSessions<T extends Ended> {
     for (const { session } of this.#byId.values()) yield session;
   }
 
-  /** There is one timer, for the oldest: commands that end come by the thousand. */
+  #lookAfter(ms: number): void {
+    this.#isTimed = true;
+    this.#clock.after(ms, () => this.#discardOld());
+  }
+
   #discardOld(): void {
-    this.#cancelTimer = undefined;
+    this.#isTimed = false;
     const now = this.#clock.now();
     for (const { session, until } of this.#byId.values()) {
       if (until > now) {
-        this.#cancelTimer = this.#clock.after(until - now, () => this.#discardOld());
+        this.#lookAfter(until - now);
         return;
       }
       this.#discard(session);

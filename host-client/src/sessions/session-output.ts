@@ -1,6 +1,5 @@
 import type { Readable } from 'node:stream';
-import type { Channel, ChannelHandler, Message, Payload, ReceiveStream } from '@hawser/protocol';
-import { HawserError } from '@hawser/protocol';
+import type { Channel, ChannelHandler, HawserError, Message, Payload, ReceiveStream } from '@hawser/protocol';
 import { failureOf } from './command.js';
 import { Deferred } from './deferred.js';
 import { OutputStream } from './output-stream.js';
