@@ -26,6 +26,13 @@ const script = `
 `;
 const processes = 5;
 
+/** It is launched with the first session, and bears its name when it is executed. */
+async function watchdogStarted(agent: number): Promise<number> {
+  let watchdog: number | undefined;
+  await eventually(() => (watchdog = watchdogOf(agent)) !== undefined);
+  return watchdog as unknown as number;
+}
+
 function cgroupsOf(agent: number): string[] {
   const mount = readFileSync('/proc/mounts', 'utf8')
     .split('\n')
@@ -50,8 +57,7 @@ for (const mode of modes()) {
       await agent.exec('sh', ['-c', `${escape} daemon ${ended}`]);
       await eventually(() => tokens.every((token) => bearersOf(token).length === processes));
       t.equal(bearersOf(ended).length, 1);
-      const watchdog = watchdogOf(agentd.pid) as number;
-      t.ok(watchdog > 0);
+      const watchdog = await watchdogStarted(agentd.pid);
       agentd.child.kill('SIGKILL');
       for (const token of [...tokens, ended]) await extinct(token);
       await eventually(() => !isAlive(watchdog));
@@ -77,7 +83,7 @@ for (const mode of modes()) {
       await using agentd = await startAgent({ args: ['--containment', mode] });
       await using agent = await agentd.connect();
       await using first = await agent.spawn('sleep', ['60']);
-      const watchdog = watchdogOf(agentd.pid) as number;
+      const watchdog = await watchdogStarted(agentd.pid);
       t.strictSame(
         (await first.members()).processes.map(({ pid }) => pid),
         [first.pid],
@@ -86,8 +92,9 @@ for (const mode of modes()) {
       process.kill(watchdog, 'SIGKILL');
       await eventually(() => agentd.log().includes('no watchdog'));
       await agent.exec('true');
-      t.not(watchdogOf(agentd.pid), undefined);
-      const status = readFileSync(`/proc/${watchdogOf(agentd.pid)}/status`, 'latin1');
+      const next = await watchdogStarted(agentd.pid);
+      t.not(next, watchdog);
+      const status = readFileSync(`/proc/${next}/status`, 'latin1');
       t.ok(Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) < 200, 'it takes some pages of memory');
     });
 
@@ -110,7 +117,7 @@ for (const mode of modes()) {
       await new Transcript(child.stdout).until('ready');
       t.equal(bearersOf(stays).length, 2);
       t.equal(bearersOf(goes).length, 2);
-      const watchdog = watchdogOf(child.pid as number) as number;
+      const watchdog = await watchdogStarted(child.pid as number);
       child.kill('SIGKILL');
       await extinct(goes);
       await eventually(() => !isAlive(watchdog));
