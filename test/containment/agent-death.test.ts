@@ -14,6 +14,7 @@ import {
   newToken,
   Transcript,
   watchdogOf,
+  watchdogStarted,
 } from './world.js';
 
 /** Every way out at once. */
@@ -25,13 +26,6 @@ const script = `
   exec ${escape} wait $TOKEN
 `;
 const processes = 5;
-
-/** It is launched with the first session, and bears its name when it is executed. */
-async function watchdogStarted(agent: number): Promise<number> {
-  let watchdog: number | undefined;
-  await eventually(() => (watchdog = watchdogOf(agent)) !== undefined);
-  return watchdog as unknown as number;
-}
 
 function cgroupsOf(agent: number): string[] {
   const mount = readFileSync('/proc/mounts', 'utf8')
