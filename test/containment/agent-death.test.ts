@@ -17,11 +17,11 @@ import {
   watchdogStarted,
 } from './world.js';
 
-/** Every way out at once. */
+/** Every way out at once. They are waited for by pid: the number of a job that has ended is the next one's. */
 const script = `
-  ${escape} setsid $TOKEN & ${escape} orphan $TOKEN & ${escape} daemon $TOKEN &
+  ${escape} setsid $TOKEN & first=$!; ${escape} orphan $TOKEN & second=$!; ${escape} daemon $TOKEN & third=$!
   nohup ${escape} wait $TOKEN >/dev/null 2>&1 &
-  wait %1 %2 %3
+  wait $first $second $third
   echo ready
   exec ${escape} wait $TOKEN
 `;
