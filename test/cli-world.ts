@@ -65,17 +65,20 @@ export class Hawser {
 /** An agent on a Unix socket, and the program `hawser` to drive it with. Everything ends with `close()`. */
 export class World {
   readonly dir = mkdtempSync(join(tmpdir(), 'hawser-cli-'));
-  /** An executable that runs the command line program from source. */
+  /** An executable that runs the command line program. */
   readonly hawserPath: string;
   readonly line: string;
   #agent: ChildProcess | undefined;
 
-  constructor() {
+  /** @param built as `npm run build` made it, which starts in half the time; else from source */
+  constructor({ built = false } = {}) {
     const bin = join(this.dir, 'bin');
     mkdirSync(bin);
     this.hawserPath = join(bin, 'hawser');
-    const main = join(root, 'host-client/src/cli/main.ts');
-    const words = [process.execPath, ...fromSource, main].map((word) => `'${word}'`).join(' ');
+    const main = built
+      ? [join(root, 'host-client/bin/hawser.js')]
+      : [...fromSource, join(root, 'host-client/src/cli/main.ts')];
+    const words = [process.execPath, ...main].map((word) => `'${word}'`).join(' ');
     writeFileSync(this.hawserPath, `#!/bin/sh\nexec ${words} "$@"\n`);
     chmodSync(this.hawserPath, 0o755);
     this.line = `unix:${join(this.dir, 'agent.sock')}`;
@@ -199,6 +202,10 @@ export class Terminal {
 
   screen(): string {
     return this.#tmux(['capture-pane', '-p', '-J']);
+  }
+
+  get showsCursor(): boolean {
+    return this.#tmux(['display-message', '-p', '#{cursor_flag}']).trim() === '1';
   }
 
   /** When the screen shows it. */

@@ -64,7 +64,9 @@ test("Node's flags for the agent are the same everywhere", (t) => {
 test('the flags that the documents mention exist', async (t) => {
   const hawser = (...args: string[]): Promise<string> =>
     run([join(root, 'host-client/bin/hawser.js'), ...args, '--help']);
-  const commands = ['exec', 'attach', 'relay', 'run', 'doctor', 'completion'].map((name) => [name]);
+  const registry = ['ps', 'top', 'logs', 'wait', 'kill', 'rm', 'inspect'];
+  const others = ['exec', 'attach', 'relay', 'run', 'doctor', 'completion'];
+  const commands = [...others, ...registry].map((name) => [name]);
   const ofVms = ['ls', 'stop', 'kill', 'logs'].map((name) => ['vm', name]);
   const helps = await Promise.all([[], ...commands, ...ofVms].map((words) => hawser(...words)));
   const agentd = await run([join(root, 'agentd/bin/hawser-agentd.js'), '--help']);

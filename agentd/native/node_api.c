@@ -1,7 +1,7 @@
 /*
- * The library as a Node add-on (process.dlopen): the functions that every start and every command
- * needs, and the poller's place in Node's event loop. An FFI package for them would have to be loaded
- * first, which is a tenth of the agent's start.
+ * The library as a Node add-on (process.dlopen): the functions that every start, a guest's first
+ * process and every command need, and the poller's place in Node's event loop. An FFI package for them
+ * would have to be loaded first, which is a tenth of the agent's start.
  */
 #include "hawser.h"
 #include "node_api_subset.h"
@@ -83,6 +83,30 @@ FUNCTION(js_window_size, hawser_window_size(I32(0), MEMORY(1)))
 FUNCTION(js_set_window_size, hawser_set_window_size(I32(0), U32(1), U32(2), U32(3), U32(4)))
 FUNCTION(js_listen_unix, hawser_listen_unix(MEMORY(0), U32(1)))
 FUNCTION(js_accept, hawser_accept(I32(0), MEMORY(1)))
+FUNCTION(js_listen_vsock, hawser_listen_vsock(U32(0)))
+FUNCTION(js_next_zombie, hawser_next_zombie())
+FUNCTION(js_reap, hawser_reap(I32(0)))
+FUNCTION(js_become_subreaper, hawser_become_subreaper())
+FUNCTION(js_has_adopted, hawser_has_adopted(MEMORY(0), I32(1)))
+FUNCTION(js_page_bytes, hawser_page_bytes())
+FUNCTION(js_read_at, hawser_read_at(I32(0), MEMORY(1), MEMORY(2), I64(3)))
+FUNCTION(js_write_at, hawser_write_at(I32(0), MEMORY(1), MEMORY(2), I64(3)))
+FUNCTION(js_open_directory, hawser_open_directory(I32(0), MEMORY(1), I32(2)))
+FUNCTION(js_lock, hawser_lock(I32(0)))
+FUNCTION(js_cgroup_remove, hawser_cgroup_remove(I32(0), MEMORY(1)))
+FUNCTION(js_cgroup_pids, hawser_cgroup_pids(I32(0), MEMORY(1), I32(2)))
+FUNCTION(js_cgroup_signal, hawser_cgroup_signal(I32(0), MEMORY(1), I32(2), I32(3), I32(4)))
+FUNCTION(js_walk, hawser_walk(MEMORY(0), MEMORY(1), MEMORY(2), MEMORY(3), MEMORY(4), I32(5)))
+FUNCTION(js_signal_processes, hawser_signal_processes(MEMORY(0), I32(1), I32(2)))
+FUNCTION(js_open_pidfd, hawser_open_pidfd(I32(0)))
+FUNCTION(js_dup3, hawser_dup3(I32(0), I32(1)))
+FUNCTION(js_unmount, hawser_unmount(MEMORY(0), I32(1)))
+FUNCTION(js_sync, hawser_sync())
+FUNCTION(js_set_clock, hawser_set_clock(I64(0)))
+FUNCTION(js_mount, hawser_mount(MEMORY(0), MEMORY(1), MEMORY(2), U32(3), MEMORY(4)))
+FUNCTION(js_reboot, hawser_reboot(U32(0)))
+FUNCTION(js_set_hostname, hawser_set_hostname(MEMORY(0)))
+FUNCTION(js_loopback_up, hawser_loopback_up())
 FUNCTION(js_epoll_control, hawser_epoll_control(I32(0), I32(1), I32(2), U32(3), U32(4)))
 
 /* ---- the poller ------------------------------------------------------------------------------ */
@@ -228,6 +252,30 @@ static const struct {
     {"setWindowSize", js_set_window_size},
     {"listenUnix", js_listen_unix},
     {"accept", js_accept},
+    {"listenVsock", js_listen_vsock},
+    {"nextZombie", js_next_zombie},
+    {"reap", js_reap},
+    {"becomeSubreaper", js_become_subreaper},
+    {"hasAdopted", js_has_adopted},
+    {"pageBytes", js_page_bytes},
+    {"readAt", js_read_at},
+    {"writeAt", js_write_at},
+    {"openDirectory", js_open_directory},
+    {"lock", js_lock},
+    {"cgroupRemove", js_cgroup_remove},
+    {"cgroupPids", js_cgroup_pids},
+    {"cgroupSignal", js_cgroup_signal},
+    {"walk", js_walk},
+    {"signalProcesses", js_signal_processes},
+    {"openPidfd", js_open_pidfd},
+    {"dup3", js_dup3},
+    {"unmount", js_unmount},
+    {"sync", js_sync},
+    {"setClock", js_set_clock},
+    {"mount", js_mount},
+    {"reboot", js_reboot},
+    {"setHostname", js_set_hostname},
+    {"loopbackUp", js_loopback_up},
     {"epollControl", js_epoll_control},
     {"pollerOpen", js_poller_open},
     {"pollerClose", js_poller_close},

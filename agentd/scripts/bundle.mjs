@@ -16,21 +16,21 @@ if (!existsSync(entry)) {
 }
 
 /**
- * In CommonJS there is no `import.meta.url`. Each module of agentd gets the URL that it would have as
- * `dist/<module>.js`, so that `new URL('../../native/…', import.meta.url)` means the same from src/,
+ * In CommonJS there is no `import.meta`. Each module of agentd gets the folder that it would have as
+ * `dist/<module>.js`, so that `join(import.meta.dirname, '../../native/…')` means the same from src/,
  * from dist/ and from the bundle.
  */
-const moduleUrls = {
-  name: 'module-urls',
+const moduleFolders = {
+  name: 'module-folders',
   setup({ onLoad }) {
     onLoad({ filter: /\.ts$/ }, async ({ path }) => {
       const text = await readFile(path, 'utf8');
-      if (!text.includes('import.meta.url')) return undefined;
-      const inDist = relative(source, path).replace(/\.ts$/, '.js');
-      if (inDist.startsWith('..')) throw new Error(`${path} uses import.meta.url and is not in agentd/src`);
+      if (!text.includes('import.meta')) return undefined;
+      const inDist = relative(source, dirname(path));
+      if (inDist.startsWith('..')) throw new Error(`${path} uses import.meta and is not in agentd/src`);
       return {
         loader: 'ts',
-        contents: text.replaceAll('import.meta.url', `moduleUrl(${JSON.stringify(inDist)})`),
+        contents: text.replaceAll('import.meta.dirname', `moduleFolder(${JSON.stringify(inDist)})`),
       };
     });
   },
@@ -45,16 +45,15 @@ await build({
   platform: 'node',
   target: 'node20',
   conditions: ['@hawser/source'],
+  // An ES module is built in without a function around it, and only what is used of it.
+  mainFields: ['module', 'main'],
   // Native or rarely needed: found in node_modules when they are first used, if they are.
   external: ['koffi', 'node-pty', 'serialport', 'pino'],
   // `import()` becomes `require`: without it, Node never starts its ESM loader, which a guest feels.
   supported: { 'dynamic-import': false },
-  keepNames: true,
   sourcemap: 'linked',
   sourcesContent: false,
   logLevel: 'warning',
-  banner: {
-    js: "const moduleUrl = (path) => require('node:url').pathToFileURL(require('node:path').join(__dirname, path)).href;",
-  },
-  plugins: [moduleUrls],
+  banner: { js: "const moduleFolder = (path) => require('node:path').join(__dirname, path);" },
+  plugins: [moduleFolders],
 });

@@ -1,6 +1,7 @@
 import type {
   AgentIdentity,
   Clock,
+  Frame,
   HawserError,
   Limits,
   Line,
@@ -8,6 +9,7 @@ import type {
   PortCounters,
 } from '@hawser/protocol';
 import { AgentGreeting, Port } from '@hawser/protocol';
+import type { Faults } from './faults.js';
 import type { Hosts } from './hosts.js';
 import type { Log } from './log.js';
 
@@ -24,6 +26,7 @@ export interface AgentLineOptions {
   readonly clock: Clock;
   readonly token: string | undefined;
   readonly log: Log;
+  readonly faults: Faults;
   readonly hosts: Hosts;
   heardTime(wallClockUs: number): void;
   closed(line: AgentLine): void;
@@ -46,7 +49,7 @@ export class AgentLine {
     this.kind = line.kind;
     const { log, hosts } = options;
     this.#port = new Port(line, options.limits, readBufferBytes, {
-      greeting: (frame) => this.#greeting.frame(frame),
+      greeting: (frame) => this.#greet(frame),
       skipped: (bytes, reason) => this.#skipped(bytes, reason),
       closed: (error) => this.#closed(error),
     });
@@ -66,12 +69,26 @@ export class AgentLine {
     });
   }
 
+  /** Whoever was not greeted for a fault of ours asks again. */
+  #greet(frame: Frame): void {
+    try {
+      this.#greeting.frame(frame);
+    } catch (error) {
+      this.#options.faults.report(error, `a greeting on ${this.name}`);
+    }
+  }
+
   get counters(): Readonly<PortCounters> {
     return this.#port.counters;
   }
 
   /** The first at once, then their sum: a serial port gives a few bytes at a time, and its log may be one too. */
   #skipped(bytes: number, reason: string): void {
+    // A host that fills a frame which was cut off says so: nothing is wrong.
+    if (reason === 'filler') {
+      this.#options.log.debug({ line: this.name, bytes }, 'skipped filler');
+      return;
+    }
     this.#skippedBytes += bytes;
     if (this.#cancelSkipLog !== undefined) return;
     this.#logSkipped(reason);

@@ -4,6 +4,8 @@ import type { Connection, ErrorCode, Limits, Message } from '@hawser/protocol';
 import { defaultLimits, HawserError, MessageCodec, SpoolBudget, systemClock } from '@hawser/protocol';
 import { AgentLine } from './agent-line.js';
 import type { Config } from './config.js';
+import type { Faults } from './faults.js';
+import { asHawserError } from './faults.js';
 import { systemCallError } from './ffi/errno.js';
 import * as native from './ffi/native.js';
 import { addEntropy, setClock } from './ffi/restore.js';
@@ -11,6 +13,7 @@ import type { Clocks } from './guest/wall-clock.js';
 import { WallClock } from './guest/wall-clock.js';
 import { Hosts } from './hosts.js';
 import type { Log } from './log.js';
+import { pause } from './pause.js';
 import { Containment } from './processes/containment/containment.js';
 import { Launcher } from './processes/launcher.js';
 import { OrphanReaper } from './processes/orphan-reaper.js';
@@ -60,6 +63,7 @@ const reopenMs = { first: 100, longest: 2_000 };
 export class Agent {
   readonly #config: Config;
   readonly #log: Log;
+  readonly #faults: Faults;
   readonly #limits: Limits;
   readonly #budget: SpoolBudget;
   readonly #codec: MessageCodec;
@@ -75,15 +79,16 @@ export class Agent {
   readonly #reaper: OrphanReaper;
   readonly #transports: Transport[] = [];
   readonly #lines = new Set<AgentLine>();
-  readonly #startedAt = performance.now();
+  readonly #startedAt = systemClock.now();
   readonly #power: MachinePower | undefined;
   #cancelReopening: (() => void)[] = [];
   #onIdle: (() => void) | undefined;
 
   /** With `power` the agent is a guest's first process: a line that does not open is no reason to end. */
-  constructor(config: Config, log: Log, power?: MachinePower) {
+  constructor(config: Config, log: Log, faults: Faults, power?: MachinePower) {
     this.#config = config;
     this.#log = log;
+    this.#faults = faults;
     this.#power = power;
     this.#limits = {
       ...defaultLimits,
@@ -131,6 +136,7 @@ export class Agent {
       clock: systemClock,
       budget: this.#budget,
       log,
+      faults,
       request: (connection, channel, message) => this.#request(connection, channel, message),
     });
     this.#wallClock = new WallClock({
@@ -172,7 +178,8 @@ export class Agent {
     const options = { poller: this.#poller, vsockAllowLoopback: this.#config.vsockAllowLoopback };
     const transport = openTransport(spec, options);
     const trouble = (error: unknown): void => {
-      const { code, message } = asHawserError(error);
+      const { code, message } = asHawserError(error, 'opening a line');
+      if (code === 'internal') this.#faults.report(error, spec);
       this.#log.warn({ transport: spec, code, reason: message }, 'trouble on a transport');
     };
     const open = async (): Promise<void> => {
@@ -206,7 +213,7 @@ export class Agent {
 
   /** Whatever is wrong with one line, a guest's first process has others, and this one may be mended. */
   #mayComeLater(error: unknown): boolean {
-    return this.#power !== undefined && asHawserError(error).code !== 'invalid_config';
+    return this.#power !== undefined && asHawserError(error, 'opening a line').code !== 'invalid_config';
   }
 
   /**
@@ -259,6 +266,7 @@ export class Agent {
       clock: systemClock,
       token: this.#config.token,
       log: this.#log,
+      faults: this.#faults,
       hosts: this.#hosts,
       heardTime: (wallClockUs) => this.#wallClock.heard(wallClockUs),
       closed: (line) => {
@@ -272,6 +280,8 @@ export class Agent {
   #lookAtTheTime(): void {
     this.#cancelLook = systemClock.after(this.#limits.heartbeatIntervalMs, () => {
       this.#wallClock.look();
+      // Hosts that have no line have no heartbeat either.
+      this.#budget.settle(systemClock.now());
       this.#lookAtTheTime();
     });
   }
@@ -352,7 +362,7 @@ export class Agent {
     return {
       agentVersion,
       pid: process.pid,
-      uptimeMs: Math.round(performance.now() - this.#startedAt),
+      uptimeMs: Math.round(systemClock.now() - this.#startedAt),
       sessionsRunning: this.#registry.running,
       sessionsMax: this.#config.sessionsMax,
       sessionsStarted: this.#registry.started,
@@ -385,13 +395,6 @@ const systemClocks: Clocks = {
     if (result < 0) throw systemCallError('clock_settime', result, 'CLOCK_REALTIME');
   },
 };
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-function asHawserError(error: unknown): HawserError {
-  return error instanceof HawserError ? error : new HawserError('internal', String(error), { cause: error });
-}
 
 /** Another one for every start of the agent: its session ids must not come twice. */
 function newBootId(): string {

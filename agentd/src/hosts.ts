@@ -12,6 +12,7 @@ import type {
 } from '@hawser/protocol';
 import { HawserError, Connection as ProtocolConnection } from '@hawser/protocol';
 import type { AgentLine } from './agent-line.js';
+import type { Faults } from './faults.js';
 import type { Log } from './log.js';
 
 export interface HostsOptions {
@@ -20,6 +21,7 @@ export interface HostsOptions {
   readonly clock: Clock;
   readonly budget: SpoolBudget;
   readonly log: Log;
+  readonly faults: Faults;
   request(connection: Connection, channel: number, message: Message): void;
 }
 
@@ -52,7 +54,7 @@ export class Hosts {
 
   /** A new host has greeted on `line`. */
   welcome(line: AgentLine, port: Port, lane: number, agreement: Agreement, hostVersion: string): void {
-    const { limits, codec, clock, budget, log } = this.#options;
+    const { limits, codec, clock, budget, log, faults } = this.#options;
     const connection: Connection = new ProtocolConnection(port, {
       lane,
       agreement,
@@ -69,6 +71,10 @@ export class Hosts {
         },
         suspended: (reason) => this.#suspend(host, reason),
         closed: (error) => this.#closed(host, error),
+        fault: (error, message, channel) => {
+          if (message === undefined) faults.report(error, `a frame of channel ${channel}`);
+          else faults.answer(connection, channel, message, error);
+        },
       },
     });
     const host: Host = { key: nameOf(agreement.connectionKey), connection, line, cancelGrace: undefined };

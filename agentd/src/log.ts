@@ -1,5 +1,6 @@
-import { createRequire } from 'node:module';
+import { writeSync } from 'node:fs';
 import type * as Pino from 'pino';
+import { lateRequire } from './ffi/late-require.js';
 
 export const logLevels = ['silent', 'error', 'warn', 'info', 'debug'] as const;
 export type LogLevel = (typeof logLevels)[number];
@@ -19,16 +20,15 @@ const patienceMs = 100;
 
 /**
  * A log through pino, which is loaded when the agent's start is over, since loading it takes a third
- * of that: warnings load it at once, other records wait a little.
+ * of that: warnings load it at once, other records wait a little. Where it cannot be loaded, there is a plainer one.
  */
 export function openLog(level: LogLevel): Log {
   const threshold = logLevels.indexOf(level);
   let waiting: [RecordLevel, object, string][] = [];
-  let logger: Pino.Logger | undefined;
+  let logger: Log | undefined;
   const load = (): void => {
     if (logger !== undefined) return;
-    const pino = createRequire(import.meta.url)('pino') as typeof Pino;
-    logger = pino.pino({ level, base: { pid: process.pid } }, pino.destination({ fd: 2, sync: true }));
+    logger = pinoLog(level);
     for (const [at, fields, message] of waiting) logger[at](fields, message);
     waiting = [];
   };
@@ -45,6 +45,37 @@ export function openLog(level: LogLevel): Log {
       if (!first || logger !== undefined) return;
       setTimeout(load, patienceMs).unref();
       process.once('exit', load);
+    };
+  return { debug: record('debug'), info: record('info'), warn: record('warn'), error: record('error') };
+}
+
+function pinoLog(level: LogLevel): Log {
+  try {
+    const pino = lateRequire('pino') as typeof Pino;
+    return pino.pino({ level, base: { pid: process.pid } }, pino.destination({ fd: 2, sync: true }));
+  } catch (error) {
+    const log = plainLog();
+    log.warn({ reason: String(error) }, 'pino cannot be loaded');
+    return log;
+  }
+}
+
+/** pino's numbers for the levels. */
+const levelNumbers = { debug: 20, info: 30, warn: 40, error: 50 } as const;
+
+/** Records as pino writes them. */
+function plainLog(): Log {
+  const record =
+    (at: RecordLevel) =>
+    (fields: object, msg: string): void => {
+      const text = JSON.stringify({
+        level: levelNumbers[at],
+        time: Date.now(),
+        pid: process.pid,
+        ...fields,
+        msg,
+      });
+      writeSync(2, `${text}\n`);
     };
   return { debug: record('debug'), info: record('info'), warn: record('warn'), error: record('error') };
 }

@@ -1,7 +1,9 @@
-import { HawserError } from '@hawser/protocol';
+import { HawserError, systemClock } from '@hawser/protocol';
 import { Agent } from './agent.js';
 import type { Config } from './config.js';
 import { readConfig, systemSources, usage } from './config.js';
+import { Faults } from './faults.js';
+import { runFirstProcess } from './guest/first-process.js';
 import type { Log } from './log.js';
 import { openLog } from './log.js';
 import { agentVersion } from './version.js';
@@ -22,7 +24,9 @@ function main(): void {
 }
 
 function run(config: Config, log: Log): void {
-  const agent = new Agent(config, log);
+  const faults = new Faults(log, systemClock);
+  faults.keepServing();
+  const agent = new Agent(config, log, faults);
   let ending = false;
   const end = (why: string): void => {
     if (ending) return;
@@ -33,26 +37,16 @@ function run(config: Config, log: Log): void {
   process.on('SIGTERM', () => end('SIGTERM'));
   process.on('SIGINT', () => end('SIGINT'));
   process.on('SIGHUP', () => end('SIGHUP'));
-  // One connection's fault must not cost the others theirs.
-  process.on('uncaughtException', (error) => log.error({ error: error.stack }, 'internal error'));
-  process.on('unhandledRejection', (error) => log.error({ error: String(error) }, 'internal error'));
   agent
     .start(() => end('the line was closed'))
     .then(() => log.info({ version: agentVersion }, 'ready'))
     .catch((error: unknown) => {
+      if (!(error instanceof HawserError)) faults.report(error, 'starting');
       const reason = error instanceof HawserError ? `${error.code}: ${error.message}` : String(error);
       log.error({ reason }, 'could not start');
       process.exitCode = error instanceof HawserError && error.code === 'invalid_config' ? 2 : 1;
     });
 }
 
-/** As a guest's first process it never ends by itself; that part is loaded only there. */
-async function start(): Promise<void> {
-  if (process.pid === 1) {
-    const { runFirstProcess } = await import('./guest/first-process.js');
-    if (runFirstProcess(process.argv.slice(2))) return;
-  }
-  main();
-}
-
-void start();
+/** As a guest's first process it never ends by itself. */
+if (process.pid !== 1 || !runFirstProcess(process.argv.slice(2))) main();

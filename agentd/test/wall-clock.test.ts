@@ -75,6 +75,30 @@ t.test('clocks that part are a jump too, whoever set them', (t) => {
   t.end();
 });
 
+t.test('a time that has waited on the line does not set the clock back', (t) => {
+  const { clock, clocks, told } = machine();
+  let host = clocks.realtime + 3600 * second;
+  clock.heard(host);
+  const pass = (seconds: number): void => {
+    clocks.pass(seconds * second);
+    host += seconds * second;
+  };
+  for (let i = 0; i < 20; i++) {
+    pass(1);
+    clock.heard(host - 3 * second); // of a host whose line is slow
+    clock.heard(host);
+  }
+  t.equal(clock.epoch, 0);
+  t.equal(clocks.realtime, host);
+  t.strictSame(told, ['corrected 3600000']);
+  // Nobody else has said anything for long: it is the host's clock that is another.
+  pass(31);
+  clock.heard(host - 3 * second);
+  t.equal(clocks.realtime, host - 3 * second);
+  t.strictSame(told.slice(1), ['jumped -3000', 'corrected -3000']);
+  t.end();
+});
+
 t.test('one jump is counted once, though both see it', (t) => {
   const { clock, clocks, told } = machine();
   const host = clocks.realtime;

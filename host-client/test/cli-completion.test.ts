@@ -29,17 +29,9 @@ function complete(...words: string[]): string[] {
 }
 
 t.test('bash completes commands, options and values', (t) => {
-  t.same(complete('hawser', ''), [
-    'exec',
-    'attach',
-    'relay',
-    'run',
-    'vm',
-    'mcp',
-    'doctor',
-    'completion',
-    'help',
-  ]);
+  const registry = ['ps', 'top', 'logs', 'wait', 'kill', 'rm', 'inspect'];
+  const others = ['relay', 'run', 'vm', 'mcp', 'doctor', 'completion', 'help'];
+  t.same(complete('hawser', ''), ['exec', 'attach', ...registry, ...others]);
   t.same(complete('hawser', 'do'), ['doctor']);
   t.same(complete('hawser', '--v'), ['--version']);
   t.same(complete('hawser', 'exec', '--time'), ['--timeout']);
@@ -49,6 +41,12 @@ t.test('bash completes commands, options and values', (t) => {
   t.same(complete('hawser', 'exec', '--rlimit=nof'), ['--rlimit=nofile=']);
   t.same(complete('hawser', 'exec', '--kill-signal', 'TE'), ['TERM']);
   t.same(complete('hawser', 'exec', '-w', ''), [], 'a directory in the guest is not known here');
+  t.same(complete('hawser', 'kill', '--signal', 'US'), ['USR1', 'USR2']);
+  t.same(complete('hawser', 'kill', '-s', 'TE'), ['TERM']);
+  t.same(complete('hawser', 'top', '--sort', ''), ['cpu', 'memory', 'processes', 'name']);
+  t.ok(complete('hawser', 'ps', '--filter', '').includes('label='));
+  t.ok(complete('hawser', 'ps', '--no').includes('--no-trunc'));
+  t.same(complete('hawser', 'exec', '--surv'), ['--survive-agent']);
   t.same(complete('hawser', 'completion', ''), ['bash', 'zsh', 'fish']);
   t.same(complete('hawser', 'help', 'e'), ['exec']);
   t.same(complete('hawser', 'vm', ''), ['ls', 'stop', 'kill', 'logs']);
@@ -64,6 +62,8 @@ t.test('bash completes lines, and paths behind them', (t) => {
   t.same(complete('hawser', 'exec', 'un'), ['unix:']);
   t.same(complete('hawser', 'exec', '-it', 'unix', ':', 'a'), ['a dir']);
   t.same(complete('hawser', 'exec', 'unix', ':').toSorted(), ['a dir', "it's", 'script.bash']);
+  for (const command of ['ps', 'top', 'logs', 'wait', 'kill', 'rm', 'inspect'])
+    t.same(complete('hawser', command, 'un'), ['unix:']);
   t.same(complete('hawser', 'doctor', 'unix:it'), ["unix:it's"], 'where : does not break words');
   t.same(complete('hawser', 'exec', 'vsock', ':', ''), []);
   t.same(complete('hawser', 'exec', 'unix', ':', '/x', '--', 'l'), [], "the command is the guest's");
@@ -95,6 +95,9 @@ t.test(
       for (const word of [
         'exec',
         'attach',
+        'ps',
+        'since-byte',
+        'survive-agent',
         'relay',
         'detach-keys',
         'run',

@@ -24,8 +24,8 @@ export interface AgentPayload {
 
 /**
  * Adds the agent: the bundle, libhawser.so, and of `node_modules` what the agent loads and no more.
- * koffi is loaded at the start, node-pty's binding with the first terminal, serialport's with a
- * `uart:` line, pino when there is something to log.
+ * koffi is loaded with the first rare call (agentd/src/ffi/native.ts), node-pty's binding with the first terminal,
+ * serialport's with a `uart:` line, pino when there is something to log.
  *
  * @returns the native files that were added, on this machine, for whoever looks for their libraries
  */

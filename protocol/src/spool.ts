@@ -11,6 +11,9 @@ export class SpoolBudget {
   readonly #free = new Map<object, Map<number, Uint8Array[]>>();
   #freeBytes = 0;
   #promisedBytes = 0;
+  /** The most that was in spools since it was last settled. */
+  #peakBytes = 0;
+  #settledAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(bytesMax: number) {
     this.bytesMax = bytesMax;
@@ -42,12 +45,17 @@ export class SpoolBudget {
     const pooled = owner && this.#free.get(owner)?.get(bytes)?.pop();
     if (pooled !== undefined) {
       this.#freeBytes -= bytes;
-      this.#bytes += bytes;
+      this.#use(bytes);
       return pooled;
     }
     this.#evict(this.#bytes + this.#freeBytes + bytes - this.#keptBytesMax);
-    this.#bytes += bytes;
+    this.#use(bytes);
     return Buffer.allocUnsafeSlow(bytes);
+  }
+
+  #use(bytes: number): void {
+    this.#bytes += bytes;
+    this.#peakBytes = Math.max(this.#peakBytes, this.#bytes);
   }
 
   /** @param reusable its bytes were all consumed, as far as the peer may be believed. */
@@ -62,8 +70,17 @@ export class SpoolBudget {
     if (list === undefined) lists.set(bytes, [buffer]);
     else list.push(buffer);
     this.#freeBytes += bytes;
-    // The load is over: what it needed is not kept.
-    if (this.#bytes < restBytes) this.#evict(this.#freeBytes - restBytes);
+  }
+
+  /**
+   * To be called now and then: lets go of what the last seconds did not need. Not as soon as it is given back, since a
+   * load has moments in which it holds next to nothing, and what is let go of is garbage until it is collected.
+   */
+  settle(nowMs: number): void {
+    if (nowMs < this.#settledAtMs + settleIntervalMs) return;
+    this.#settledAtMs = nowMs;
+    this.#evict(this.#bytes + this.#freeBytes - this.#peakBytes - restBytes);
+    this.#peakBytes = this.#bytes;
   }
 
   /**
@@ -102,8 +119,11 @@ export class SpoolBudget {
   }
 }
 
-/** With less than that in use, no more than that is kept at hand, bytes. */
+/** So much more than was needed is kept at hand, bytes. */
 const restBytes = 1024 * 1024;
+
+/** What was not needed for so long is let go of, ms. */
+const settleIntervalMs = 3_000;
 
 /**
  * Sizes of a spool's pieces, bytes: the first is small, since most streams carry little. Only two, so

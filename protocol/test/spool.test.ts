@@ -151,8 +151,42 @@ t.test('what a load needed is let go of when it is over', (t) => {
   for (const spool of spools) spool.write(Buffer.alloc(MiB));
   const held = budget.bytes + budget.freeBytes;
   t.ok(held > 10 * MiB);
+  budget.settle(10_000);
   for (const spool of spools) spool.free(spool.end);
+  for (const nowMs of [20_000, 30_000]) budget.settle(nowMs);
   t.ok(budget.bytes + budget.freeBytes <= 1.1 * MiB);
+  t.end();
+});
+
+t.test('what a load needs is at hand again after a moment in which it holds nothing', (t) => {
+  const budget = new SpoolBudget(16 * MiB);
+  const spools = Array.from({ length: 8 }, () => new Spool(budget, owner, MiB));
+  const round = (): Set<ArrayBufferLike> => {
+    const memory = new Set<ArrayBufferLike>();
+    for (const spool of spools) {
+      const from = spool.end;
+      spool.write(Buffer.alloc(MiB));
+      for (let at = from; at < spool.end; at += spool.view(at, MiB).length)
+        memory.add(spool.view(at, MiB).buffer);
+    }
+    for (const spool of spools) spool.free(spool.end);
+    return memory;
+  };
+  round(); // a stream's first piece is a small one
+  let before = round();
+  const held = budget.bytes + budget.freeBytes;
+  for (let nowMs = 1_000; nowMs < 60_000; nowMs += 1_000) {
+    budget.settle(nowMs);
+    const now = round();
+    if (![...now].every((buffer) => before.has(buffer))) t.fail(`new memory at ${nowMs} ms`);
+    before = now;
+  }
+  t.equal(budget.bytes + budget.freeBytes, held);
+
+  for (const nowMs of [70_000, 70_001, 72_000]) budget.settle(nowMs);
+  t.equal(budget.bytes + budget.freeBytes, held, 'the last seconds needed it');
+  budget.settle(74_000);
+  t.ok(budget.bytes + budget.freeBytes <= 1.1 * MiB, 'these did not');
   t.end();
 });
 

@@ -14,13 +14,14 @@ import {
   newToken,
   Transcript,
   watchdogOf,
+  watchdogStarted,
 } from './world.js';
 
-/** Every way out at once. */
+/** Every way out at once. They are waited for by pid: the number of a job that has ended is the next one's. */
 const script = `
-  ${escape} setsid $TOKEN & ${escape} orphan $TOKEN & ${escape} daemon $TOKEN &
+  ${escape} setsid $TOKEN & first=$!; ${escape} orphan $TOKEN & second=$!; ${escape} daemon $TOKEN & third=$!
   nohup ${escape} wait $TOKEN >/dev/null 2>&1 &
-  wait %1 %2 %3
+  wait $first $second $third
   echo ready
   exec ${escape} wait $TOKEN
 `;
@@ -50,8 +51,7 @@ for (const mode of modes()) {
       await agent.exec('sh', ['-c', `${escape} daemon ${ended}`]);
       await eventually(() => tokens.every((token) => bearersOf(token).length === processes));
       t.equal(bearersOf(ended).length, 1);
-      const watchdog = watchdogOf(agentd.pid) as number;
-      t.ok(watchdog > 0);
+      const watchdog = await watchdogStarted(agentd.pid);
       agentd.child.kill('SIGKILL');
       for (const token of [...tokens, ended]) await extinct(token);
       await eventually(() => !isAlive(watchdog));
@@ -77,7 +77,7 @@ for (const mode of modes()) {
       await using agentd = await startAgent({ args: ['--containment', mode] });
       await using agent = await agentd.connect();
       await using first = await agent.spawn('sleep', ['60']);
-      const watchdog = watchdogOf(agentd.pid) as number;
+      const watchdog = await watchdogStarted(agentd.pid);
       t.strictSame(
         (await first.members()).processes.map(({ pid }) => pid),
         [first.pid],
@@ -86,8 +86,9 @@ for (const mode of modes()) {
       process.kill(watchdog, 'SIGKILL');
       await eventually(() => agentd.log().includes('no watchdog'));
       await agent.exec('true');
-      t.not(watchdogOf(agentd.pid), undefined);
-      const status = readFileSync(`/proc/${watchdogOf(agentd.pid)}/status`, 'latin1');
+      const next = await watchdogStarted(agentd.pid);
+      t.not(next, watchdog);
+      const status = readFileSync(`/proc/${next}/status`, 'latin1');
       t.ok(Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) < 200, 'it takes some pages of memory');
     });
 
@@ -110,7 +111,7 @@ for (const mode of modes()) {
       await new Transcript(child.stdout).until('ready');
       t.equal(bearersOf(stays).length, 2);
       t.equal(bearersOf(goes).length, 2);
-      const watchdog = watchdogOf(child.pid as number) as number;
+      const watchdog = await watchdogStarted(child.pid as number);
       child.kill('SIGKILL');
       await extinct(goes);
       await eventually(() => !isAlive(watchdog));

@@ -3,14 +3,17 @@ import { bearersOf, escape, newToken, overEachMode, Transcript } from './world.j
 /** As many as the issue asks for. */
 const runs = 100;
 
-/** Every way out at once; each process that gets away has $TOKEN in its command line. */
+/**
+ * Every way out at once; each process that gets away has $TOKEN in its command line. They are waited for by pid: the
+ * number of a job that has ended is the next one's.
+ */
 const script = `
-  ${escape} setsid $TOKEN & ${escape} orphan $TOKEN & ${escape} daemon $TOKEN &
+  ${escape} setsid $TOKEN & first=$!; ${escape} orphan $TOKEN & second=$!; ${escape} daemon $TOKEN & third=$!
   nohup ${escape} wait $TOKEN >/dev/null 2>&1 &
   ${escape} wait $TOKEN & disown
   (${escape} wait $TOKEN &)
   setsid sh -c '${escape} wait "$0" & ${escape} orphan "$0"; exec ${escape} wait "$0"' $TOKEN &
-  wait %1 %2 %3
+  wait $first $second $third
   echo ready
   exec ${escape} wait $TOKEN
 `;

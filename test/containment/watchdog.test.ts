@@ -11,7 +11,7 @@ import {
   isAlive,
   newToken,
   Transcript,
-  watchdogOf,
+  watchdogStarted,
 } from './world.js';
 
 const pathOf = (name: string): string => fileURLToPath(new URL(`../../${name}`, import.meta.url));
@@ -52,8 +52,8 @@ async function kill({ child }: LittleAgent): Promise<void> {
 t.test('an agent that is killed takes nothing of another one along that has the same marks', async (t) => {
   const dies = await startAgent(0.5);
   const lives = await startAgent(0.5);
-  const watchdog = watchdogOf(dies.child.pid as number) as number;
-  t.strictSame(rangeOf(watchdog), rangeOf(watchdogOf(lives.child.pid as number) as number));
+  const watchdog = await watchdogStarted(dies.child.pid as number);
+  t.strictSame(rangeOf(watchdog), rangeOf(await watchdogStarted(lives.child.pid as number)));
   await kill(dies);
   await extinct(dies.goes);
   await eventually(() => !isAlive(watchdog));
@@ -65,6 +65,7 @@ t.test('an agent that is killed takes nothing of another one along that has the 
 
 t.test('two that are killed at once take along all that is theirs', async (t) => {
   const agents = [await startAgent(0.5), await startAgent(0.5)];
+  for (const { child } of agents) await watchdogStarted(child.pid as number);
   await Promise.all(agents.map(kill));
   for (const { goes } of agents) await extinct(goes);
   for (const { stays } of agents) {

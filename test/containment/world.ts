@@ -109,3 +109,10 @@ export function watchdogOf(agent: number): number | undefined {
   }
   return undefined;
 }
+
+/** It is launched with the first session, and bears its name when it is executed. */
+export async function watchdogStarted(agent: number): Promise<number> {
+  let watchdog: number | undefined;
+  await eventually(() => (watchdog = watchdogOf(agent)) !== undefined);
+  return watchdog as unknown as number;
+}

@@ -1,4 +1,4 @@
-import { library } from './native.js';
+import { added } from './native.js';
 
 /**
  * The part of libhawser for the first process of a guest, `agentd/native/guest.c`. As in
@@ -30,21 +30,36 @@ export const rebootCommands = {
   disableCtrlAltDel: 0,
 } as const;
 
-export const mount = library.func(
-  'int32_t hawser_mount(const char *source, const char *target, const char *type, uint32_t flags, const char *data)',
-) as (source: string, target: string, type: string, flags: number, data: string) => number;
+export function mount(source: string, target: string, type: string, flags: number, data: string): number {
+  return addedMount(terminated(source), terminated(target), terminated(type), flags, terminated(data));
+}
 
-export const unmount = library.func('int32_t hawser_unmount(const char *target, int32_t flags)') as (
-  target: string,
+const addedMount = added('mount') as (
+  source: Uint8Array,
+  target: Uint8Array,
+  type: Uint8Array,
   flags: number,
+  data: Uint8Array,
 ) => number;
 
-export const sync = library.func('int32_t hawser_sync()') as () => number;
+export function unmount(target: string, flags: number): number {
+  return addedUnmount(terminated(target), flags);
+}
 
-export const reboot = library.func('int32_t hawser_reboot(uint32_t command)') as (command: number) => number;
+const addedUnmount = added('unmount') as (target: Uint8Array, flags: number) => number;
 
-export const setHostname = library.func('int32_t hawser_set_hostname(const char *name)') as (
-  name: string,
-) => number;
+export const sync = added('sync') as () => number;
 
-export const loopbackUp = library.func('int32_t hawser_loopback_up()') as () => number;
+export const reboot = added('reboot') as (command: number) => number;
+
+export function setHostname(name: string): number {
+  return addedSetHostname(terminated(name));
+}
+
+const addedSetHostname = added('setHostname') as (name: Uint8Array) => number;
+
+export const loopbackUp = added('loopbackUp') as () => number;
+
+function terminated(text: string): Uint8Array {
+  return Buffer.from(`${text}\0`);
+}

@@ -1,18 +1,17 @@
 import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { dirname, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { HawserError } from '@hawser/protocol';
 import type koffi from 'koffi';
+import { lateRequire } from './late-require.js';
 
 /**
  * libhawser, the C library in `agentd/native/`, function by function. Nothing here throws: a
  * negative result is a negative errno, see `systemCallError`. Memory passed in is used during the
  * call only. Paths are NUL-terminated bytes.
  *
- * What every start and every command needs comes through Node-API (`addon`, native/node_api.c); the
- * rest through koffi (`library`), which is loaded with the first call of one of those: it would take
- * a tenth of the agent's start.
+ * What a start, a command and its end need comes through Node-API (`added`, native/node_api.c); what is asked
+ * rarely through koffi (`library`), which is loaded with the first such call: it would take a tenth of the agent's
+ * start, and has to be found and read, so that what ends processes or the machine does not depend on it.
  */
 
 const libraryName = 'libhawser.so';
@@ -21,9 +20,9 @@ const libraryName = 'libhawser.so';
 function libraryPath(): string {
   const given = process.env['HAWSER_NATIVE'];
   if (given !== undefined && given !== '') return given;
-  // A bundle to CommonJS, as in a single executable, has no module URL.
-  const url: string | undefined = import.meta.url;
-  const here = url === undefined ? dirname(process.execPath) : dirname(fileURLToPath(url));
+  // A bundle to CommonJS, as in a single executable, has no module folder.
+  const folder: string | undefined = import.meta.dirname;
+  const here = folder ?? dirname(process.execPath);
   const places = ['.', '../native/build', '../../native/build'].map((place) =>
     resolve(here, place, libraryName),
   );
@@ -53,6 +52,14 @@ function loadAddon(): Record<string, unknown> {
 
 const addon = loadAddon();
 
+/** What the library offers through Node-API, by its name in node_api.c; a library of another build may lack it. */
+export function added(name: string): unknown {
+  const found = addon[name];
+  if (found === undefined)
+    throw cannotLoad(`it has no function ${name}: make -C agentd/native makes one that has`);
+  return found;
+}
+
 type NativeFunction = (...values: unknown[]) => unknown;
 
 /** What is called rarely, by its C prototype. */
@@ -66,7 +73,7 @@ export const library = {
 
 function loadFunction(prototype: string): NativeFunction {
   try {
-    const ffi = createRequire(import.meta.url)('koffi') as typeof koffi;
+    const ffi = lateRequire('koffi') as typeof koffi;
     return ffi.load(path).func(prototype) as NativeFunction;
   } catch (cause) {
     throw cannotLoad(cause);
@@ -92,42 +99,42 @@ export const launchOut = {
 } as const;
 export const launchOutLength = 8;
 
-export const launch = addon['launch'] as (
+export const launch = added('launch') as (
   request: Uint8Array,
   requestBytes: number,
   out: Int32Array,
 ) => number;
 
-export const launchRelease = addon['launchRelease'] as (handle: LaunchHandle) => number;
+export const launchRelease = added('launchRelease') as (handle: LaunchHandle) => number;
 
 /** Length of the `out` array of `waitPidfd`; its positions are in `processes/exit-status.ts`. */
 export const waitOutLength = 11;
 
 /** 1: reaped, and `out` filled. 0: still running. */
-export const waitPidfd = addon['waitPidfd'] as (pidfd: number, out: Float64Array) => number;
+export const waitPidfd = added('waitPidfd') as (pidfd: number, out: Float64Array) => number;
 
 /** The pid of some zombie child, which stays one, or 0. */
-export const nextZombie = library.func('int32_t hawser_next_zombie()') as () => number;
+export const nextZombie = added('nextZombie') as () => number;
 
 /** 1: reaped. 0: still running. */
-export const reap = library.func('int32_t hawser_reap(int32_t pid)') as (pid: number) => number;
+export const reap = added('reap') as (pid: number) => number;
 
-export const signalPidfd = addon['signalPidfd'] as (pidfd: number, signal: number) => number;
+export const signalPidfd = added('signalPidfd') as (pidfd: number, signal: number) => number;
 
 /** A negative pid is a process group. */
-export const kill = addon['kill'] as (pid: number, signal: number) => number;
+export const kill = added('kill') as (pid: number, signal: number) => number;
 
 /** Pairs are soft and hard; no limit is 2^64 - 1. */
-export const prlimit = addon['prlimit'] as (
+export const prlimit = added('prlimit') as (
   pid: number,
   resource: number,
   newPair: BigUint64Array | null,
   oldPair: BigUint64Array | null,
 ) => number;
 
-export const becomeSubreaper = library.func('int32_t hawser_become_subreaper()') as () => number;
+export const becomeSubreaper = added('becomeSubreaper') as () => number;
 
-export const read = addon['read'] as (
+export const read = added('read') as (
   fd: number,
   buffer: Uint8Array,
   offset: number,
@@ -135,7 +142,7 @@ export const read = addon['read'] as (
 ) => number;
 
 /** Writes `head` and then `body` in one call; returns how much the kernel took. */
-export const write2 = addon['write2'] as (
+export const write2 = added('write2') as (
   fd: number,
   head: Uint8Array,
   headOffset: number,
@@ -146,41 +153,38 @@ export const write2 = addon['write2'] as (
 ) => number;
 
 /** Fills the buffer with random bytes. Without node:crypto, whose load takes a tenth of the agent's start. */
-export const random = addon['random'] as (buffer: Uint8Array, bytes: number) => number;
+export const random = added('random') as (buffer: Uint8Array, bytes: number) => number;
 
 /** Bytes that a read would give at once. */
-export const available = addon['available'] as (fd: number) => number;
+export const available = added('available') as (fd: number) => number;
 
-export const close = addon['close'] as (fd: number) => number;
-
-/** Close-on-exec always. */
-export const open = addon['open'] as (path: Uint8Array, flags: number, mode: number) => number;
-
-export const setNonblock = addon['setNonblock'] as (fd: number) => number;
-
-export const setCloexec = addon['setCloexec'] as (fd: number) => number;
+export const close = added('close') as (fd: number) => number;
 
 /** Close-on-exec always. */
-export const dup3 = library.func('int32_t hawser_dup3(int32_t from, int32_t to)') as (
-  from: number,
-  to: number,
-) => number;
+export const open = added('open') as (path: Uint8Array, flags: number, mode: number) => number;
+
+export const setNonblock = added('setNonblock') as (fd: number) => number;
+
+export const setCloexec = added('setCloexec') as (fd: number) => number;
+
+/** Close-on-exec always. */
+export const dup3 = added('dup3') as (from: number, to: number) => number;
 
 /** The same open file under another number, close-on-exec. */
-export const duplicate = addon['duplicate'] as (fd: number) => number;
+export const duplicate = added('duplicate') as (fd: number) => number;
 
 /** The capacity of a pipe, after setting it where `bytes` is not 0. */
-export const pipeCapacity = addon['pipeCapacity'] as (fd: number, bytes: number) => number;
+export const pipeCapacity = added('pipeCapacity') as (fd: number, bytes: number) => number;
 
-export const foregroundGroup = addon['foregroundGroup'] as (fd: number) => number;
+export const foregroundGroup = added('foregroundGroup') as (fd: number) => number;
 
 /** The character that ends input, 0 where it is disabled, -EINVAL outside canonical mode. */
-export const terminalEof = addon['terminalEof'] as (fd: number) => number;
+export const terminalEof = added('terminalEof') as (fd: number) => number;
 
 /** `out`: columns, rows, width and height in pixels. */
-export const windowSize = addon['windowSize'] as (fd: number, out: Uint16Array) => number;
+export const windowSize = added('windowSize') as (fd: number, out: Uint16Array) => number;
 
-export const setWindowSize = addon['setWindowSize'] as (
+export const setWindowSize = added('setWindowSize') as (
   fd: number,
   columns: number,
   rows: number,
@@ -188,18 +192,16 @@ export const setWindowSize = addon['setWindowSize'] as (
   ypixel: number,
 ) => number;
 
-export const listenUnix = addon['listenUnix'] as (path: Uint8Array, mode: number) => number;
+export const listenUnix = added('listenUnix') as (path: Uint8Array, mode: number) => number;
 
-export const listenVsock = library.func('int32_t hawser_listen_vsock(uint32_t port)') as (
-  port: number,
-) => number;
+export const listenVsock = added('listenVsock') as (port: number) => number;
 
 /** `peer` (4): address family; cid and port for vsock; uid, gid, pid for a Unix socket. */
-export const accept = addon['accept'] as (listener: number, peer: BigInt64Array) => number;
+export const accept = added('accept') as (listener: number, peer: BigInt64Array) => number;
 
 export const socketpair = library.func('int32_t hawser_socketpair(void *out)') as (out: Int32Array) => number;
 
-export const epollControl = addon['epollControl'] as (
+export const epollControl = added('epollControl') as (
   epoll: number,
   operation: number,
   fd: number,
@@ -216,46 +218,58 @@ export const epollEventsMax = 64;
  *
  * @returns the descriptor, which keeps the process alive until `pollerClose`.
  */
-export const pollerOpen = addon['pollerOpen'] as (
+export const pollerOpen = added('pollerOpen') as (
   events: Uint32Array,
   callback: (count: number) => void,
 ) => number;
 
-export const pollerClose = addon['pollerClose'] as (epoll: number) => number;
+export const pollerClose = added('pollerClose') as (epoll: number) => number;
 // cgroups and /proc
 
 /** Reads a file below an open directory, from its beginning; the bytes read. `name` is NUL-terminated. */
-export const readAt = library.func(
-  'int64_t hawser_read_at(int32_t directory, const void *name, void *buffer, int64_t capacity)',
-) as (directory: number, name: Uint8Array, buffer: Uint8Array, capacity: number) => number;
+export const readAt = added('readAt') as (
+  directory: number,
+  name: Uint8Array,
+  buffer: Uint8Array,
+  capacity: number,
+) => number;
 
 /** Writes to a file below an open directory, in one write. `name` is NUL-terminated. */
-export const writeAt = library.func(
-  'int32_t hawser_write_at(int32_t directory, const void *name, const void *bytes, int64_t count)',
-) as (directory: number, name: Uint8Array, bytes: Uint8Array, count: number) => number;
+export const writeAt = added('writeAt') as (
+  directory: number,
+  name: Uint8Array,
+  bytes: Uint8Array,
+  count: number,
+) => number;
 
 /** Opens a directory below an open one (or -100, AT_FDCWD); `make` 1 makes it, and gives -EEXIST where it is there. */
-export const openDirectory = library.func(
-  'int32_t hawser_open_directory(int32_t parent, const void *path, int32_t make)',
-) as (parent: number, path: Uint8Array, make: 0 | 1) => number;
+export const openDirectory = added('openDirectory') as (
+  parent: number,
+  path: Uint8Array,
+  make: 0 | 1,
+) => number;
 
 /** flock(2), exclusive, without waiting: -EAGAIN where another process has it. */
-export const lock = library.func('int32_t hawser_lock(int32_t fd)') as (fd: number) => number;
+export const lock = added('lock') as (fd: number) => number;
 
 /** Removes a cgroup and those below it; -EBUSY while there are processes. */
-export const cgroupRemove = library.func(
-  'int32_t hawser_cgroup_remove(int32_t parent, const void *name)',
-) as (parent: number, name: Uint8Array) => number;
+export const cgroupRemove = added('cgroupRemove') as (parent: number, name: Uint8Array) => number;
 
 /** The live processes of a cgroup and those below it: how many, -ENOBUFS beyond `capacity`. */
-export const cgroupPids = library.func(
-  'int32_t hawser_cgroup_pids(int32_t directory, void *out, int32_t capacity)',
-) as (directory: number, out: Int32Array, capacity: number) => number;
+export const cgroupPids = added('cgroupPids') as (
+  directory: number,
+  out: Int32Array,
+  capacity: number,
+) => number;
 
 /** Signals those of `pids` that are members: how many. `capacity`: members that there may be at all. */
-export const cgroupSignal = library.func(
-  'int32_t hawser_cgroup_signal(int32_t directory, const void *pids, int32_t count, int32_t signal, int32_t capacity)',
-) as (directory: number, pids: Int32Array, count: number, signal: number, capacity: number) => number;
+export const cgroupSignal = added('cgroupSignal') as (
+  directory: number,
+  pids: Int32Array,
+  count: number,
+  signal: number,
+  capacity: number,
+) => number;
 
 /** Size of `struct process`, native/process_table.h. */
 export const processRecordBytes = 72;
@@ -271,9 +285,7 @@ export const commandLines = library.func(
 ) as (pids: Int32Array, count: number, out: Uint8Array, each: number, lengths: Int32Array) => number;
 
 /** The members of a tree by kinship and marks: how many records, -ENOBUFS beyond `capacity` processes in all. */
-export const walk = library.func(
-  'int32_t hawser_walk(const void *request, const void *marker, const void *known, const void *foreign, void *out, int32_t capacity)',
-) as (
+export const walk = added('walk') as (
   request: Int32Array,
   marker: Uint8Array,
   known: Uint8Array,
@@ -283,20 +295,19 @@ export const walk = library.func(
 ) => number;
 
 /** Signals the processes of `count` records: how many were still there. */
-export const signalProcesses = library.func(
-  'int32_t hawser_signal_processes(const void *processes, int32_t count, int32_t signal)',
-) as (records: Uint8Array, count: number, signal: number) => number;
-
-/** 1 when this process has children that are not among `foreign`. */
-export const hasAdopted = library.func('int32_t hawser_has_adopted(const void *foreign, int32_t count)') as (
-  foreign: Int32Array,
+export const signalProcesses = added('signalProcesses') as (
+  records: Uint8Array,
   count: number,
+  signal: number,
 ) => number;
 
-/** pidfd_open(2), close-on-exec. */
-export const openPidfd = library.func('int32_t hawser_open_pidfd(int32_t pid)') as (pid: number) => number;
+/** 1 when this process has children that are not among `foreign`. */
+export const hasAdopted = added('hasAdopted') as (foreign: Int32Array, count: number) => number;
 
-export const pageBytes = library.func('int32_t hawser_page_bytes()') as () => number;
+/** pidfd_open(2), close-on-exec. */
+export const openPidfd = added('openPidfd') as (pid: number) => number;
+
+export const pageBytes = added('pageBytes') as () => number;
 
 /** Microseconds since boot, suspension included (CLOCK_BOOTTIME): what start times are counted on. */
 export const uptimeUs = library.func('int64_t hawser_uptime_us()') as () => number;

@@ -1,13 +1,14 @@
 import { readFileSync } from 'node:fs';
-import { setTimeout as pause } from 'node:timers/promises';
-import { HawserError } from '@hawser/protocol';
+import { HawserError, systemClock } from '@hawser/protocol';
 import { Agent } from '../agent.js';
 import type { Config } from '../config.js';
 import { readConfig, systemSources } from '../config.js';
+import { Faults } from '../faults.js';
 import { systemCallError } from '../ffi/errno.js';
 import * as guest from '../ffi/guest.js';
 import type { Log } from '../log.js';
 import { openLog } from '../log.js';
+import { pause } from '../pause.js';
 import { OrphanReaper } from '../processes/orphan-reaper.js';
 import { agentVersion } from '../version.js';
 import { delegateCgroups } from './cgroups.js';
@@ -116,19 +117,22 @@ type State = { at: 'serving' } | { at: 'ending'; mode: PowerMode };
 class FirstProcess {
   readonly #config: Config;
   readonly #log: Log;
+  readonly #faults: Faults;
   readonly #agent: Agent;
   #state: State = { at: 'serving' };
 
   constructor(config: Config, log: Log) {
     this.#config = config;
     this.#log = log;
-    this.#agent = new Agent(config, log, { shutDown: (mode, graceMs) => void this.#shutDown(mode, graceMs) });
+    this.#faults = new Faults(log, systemClock);
+    this.#faults.keepServing();
+    this.#agent = new Agent(config, log, this.#faults, {
+      shutDown: (mode, graceMs) => void this.#shutDown(mode, graceMs),
+    });
   }
 
   start(): void {
     const log = this.#log;
-    process.on('uncaughtException', (error) => log.error({ error: error.stack }, 'internal error'));
-    process.on('unhandledRejection', (error) => log.error({ error: String(error) }, 'internal error'));
     process.on('exit', () => this.#lastResort());
     process.on('SIGHUP', () => log.info({}, 'SIGHUP means nothing here'));
     for (const [signal, mode] of powerSignals) process.on(signal, () => void this.#shutDown(mode, undefined));
@@ -137,6 +141,7 @@ class FirstProcess {
       .start(() => log.error({}, 'the line was closed for good'))
       .then(() => log.info({ version: agentVersion, ...startTimes() }, 'ready'))
       .catch((error: unknown) => {
+        if (!(error instanceof HawserError)) this.#faults.report(error, 'starting');
         // The name of a line that cannot be one: a wrong configuration as any other.
         writeKernelLog(2, `${(error as Error).message}; powering off`);
         void this.#shutDown('poweroff', 0);
@@ -178,7 +183,9 @@ class FirstProcess {
       try {
         await step();
       } catch (error) {
-        log.error({ reason: String(error) }, 'a step of the shutdown failed');
+        if (error instanceof HawserError)
+          log.error({ reason: error.message }, 'a step of the shutdown failed');
+        else this.#faults.report(error, 'a step of the shutdown');
       }
     }
     endMachine(this.#config.powerOffReboots && mode === 'poweroff' ? 'reboot' : mode, log);

@@ -8,6 +8,8 @@ const severities = { error: 3, warn: 4, info: 6, debug: 7 } as const;
 const severityOffConsole = 7;
 /** The kernel refuses longer records (printk.c, LOG_LINE_MAX), bytes. */
 const recordBytesMax = 960;
+/** Records that one text may take: a stack is longer than one holds. */
+const recordsMax = 6;
 
 type Severity = keyof typeof severities;
 
@@ -44,13 +46,19 @@ function isWritable(path: string): boolean {
   }
 }
 
-/** One record for dmesg, `hawser-agentd: TEXT`. Nothing is thrown: there is nowhere left to tell it. */
+/** Without it a record is kept back until the next comes, which might go on with its line. */
+const newline = Buffer.from('\n');
+
+/** For dmesg, `hawser-agentd: TEXT`, in several records where it is long. Nothing is thrown: there is nowhere left to tell it. */
 export function writeKernelLog(severity: number, text: string): void {
-  const line = Buffer.from(`<${severity}>hawser-agentd: ${text.replaceAll('\n', ' ')}\n`);
+  const bytes = Buffer.from(text.replaceAll('\n', ' '));
+  const head = Buffer.from(`<${severity}>hawser-agentd: `);
+  const room = recordBytesMax - head.length - newline.length;
   try {
     const file = openSync('/dev/kmsg', 'w');
     try {
-      writeSync(file, line.subarray(0, recordBytesMax));
+      for (let at = 0; at < Math.min(bytes.length, recordsMax * room); at += room)
+        writeSync(file, Buffer.concat([head, bytes.subarray(at, at + room), newline]));
     } finally {
       closeSync(file);
     }

@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { setTimeout as pause } from 'node:timers/promises';
 import { systemCallError } from '../ffi/errno.js';
 import * as guest from '../ffi/guest.js';
 import * as native from '../ffi/native.js';
 import type { Log } from '../log.js';
+import { pause } from '../pause.js';
 import { mountedTargets, systemMounts } from './mounts.js';
 
 export type PowerMode = 'poweroff' | 'reboot' | 'halt';

@@ -22,6 +22,9 @@ export interface WallClockOptions {
   refused(error: unknown): void;
 }
 
+/** A greeting may wait so long on a slow line, with the time at which it was sent in it. */
+const greetingWaitUsMax = 30_000_000;
+
 /**
  * The guest's time of day, as its hosts and its own monotonic clock see it.
  *
@@ -34,6 +37,8 @@ export class WallClock {
   #epoch = 0;
   /** Of the time of day beyond the monotonic clock, when it was last looked. */
   #offsetUs: number;
+  /** The most that a host's time was beyond the monotonic clock, and when that was heard. */
+  #host: { readonly offsetUs: number; readonly heardAtUs: number } | undefined;
   /** A host's clock has agreed with ours before: when one does not any more, time has jumped. */
   #agreed = false;
 
@@ -59,6 +64,7 @@ export class WallClock {
   heard(hostUs: number): void {
     this.look();
     const { clocks, thresholdMs, maySet } = this.#options;
+    if (this.#hasWaited(hostUs - clocks.monotonicUs())) return;
     const byMs = (hostUs - clocks.realtimeUs()) / 1000;
     if (Math.abs(byMs) <= thresholdMs) {
       this.#agreed = true;
@@ -75,6 +81,20 @@ export class WallClock {
     this.#agreed = true;
     this.#offsetUs = this.#offset();
     this.#options.corrected(byMs);
+  }
+
+  /**
+   * Whether that time is an old one: what was heard not long ago was later. A guest whose hosts' greetings wait on
+   * slow lines would set its clock to and fro.
+   */
+  #hasWaited(offsetUs: number): boolean {
+    const heardAtUs = this.#options.clocks.monotonicUs();
+    const behindUs = this.#host === undefined ? 0 : this.#host.offsetUs - offsetUs;
+    const isRecent = this.#host !== undefined && heardAtUs - this.#host.heardAtUs <= greetingWaitUsMax;
+    if (isRecent && behindUs > 0 && behindUs <= greetingWaitUsMax)
+      return behindUs > this.#options.thresholdMs * 1000;
+    this.#host = { offsetUs, heardAtUs };
+    return false;
   }
 
   #jump(byMs: number): void {

@@ -1,6 +1,6 @@
-import { createRequire } from 'node:module';
 import { HawserError } from '@hawser/protocol';
 import { systemCallError } from '../ffi/errno.js';
+import { lateRequire } from '../ffi/late-require.js';
 import * as native from '../ffi/native.js';
 
 /**
@@ -21,10 +21,7 @@ let binding: PtyBinding | undefined;
 function ptyBinding(): PtyBinding {
   if (binding !== undefined) return binding;
   try {
-    // A bundle to CommonJS has no module URL; there, modules are found from the executable.
-    const url: string | undefined = import.meta.url;
-    const require = createRequire(url ?? process.execPath);
-    const loader = require('node-pty/lib/utils.js') as PtyLoader;
+    const loader = lateRequire('node-pty/lib/utils.js') as PtyLoader;
     binding = loader.loadNativeModule('pty').module;
     return binding;
   } catch (cause) {

@@ -1,5 +1,5 @@
 import type { ExecRequest, Text } from '@hawser/protocol';
-import { defaultLimits, HawserError } from '@hawser/protocol';
+import { defaultLimits, HawserError, systemClock } from '@hawser/protocol';
 import type { CgroupLimits } from '../processes/containment/process-tree.js';
 import type { LaunchRequest } from '../processes/launch-request.js';
 import type { WindowSize } from '../processes/pseudo-terminal.js';
@@ -94,7 +94,7 @@ export class ExecPlanContext {
    * ask the files each time would be a tenth of a short command's cost here.
    */
   self(): User {
-    const now = performance.now();
+    const now = systemClock.now();
     if (this.#self === undefined || now >= this.#self.until) {
       this.#self = { user: this.users.lookup(String(this.#uid)), until: now + 1000 };
     }

@@ -239,7 +239,8 @@ export class ExecSession implements AttachmentHandler {
     try {
       this.#answer(attachment, message);
     } catch (error) {
-      const { code, message: text, errno, stage } = asHawserError(error);
+      if (!(error instanceof HawserError)) throw error; // a fault, which is answered as such
+      const { code, message: text, errno, stage } = error;
       attachment.channel.send('Failure', { re: message.number, code, message: text, errno, stage });
     }
   }
@@ -635,9 +636,4 @@ function cancelled(reason: KillReason): LaunchFailure {
     stage: 'exec',
     errno: '',
   };
-}
-
-/** For an answer to the host: a fault of our own is told as one. */
-function asHawserError(error: unknown): HawserError {
-  return error instanceof HawserError ? error : new HawserError('internal', String(error), { cause: error });
 }

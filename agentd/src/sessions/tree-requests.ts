@@ -1,5 +1,6 @@
 import type { Message, Payload } from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
+import { asHawserError } from '../faults.js';
 import type { ProcessTree } from '../processes/containment/process-tree.js';
 import { signalNumber } from '../processes/signals.js';
 
@@ -30,9 +31,9 @@ export function answerTreeRequest(
   act(tree, message, send)
     .then((later) => later && send('Done', { re: message.number }))
     .catch((error: unknown) => {
-      if (!(error instanceof HawserError)) throw error;
-      const { code, message: text, errno } = error;
+      const { code, message: text, errno } = asHawserError(error, message.name);
       send('Failure', { re: message.number, code, message: text, errno });
+      if (!(error instanceof HawserError)) throw error; // a fault, which is reported as such
     });
 }
 

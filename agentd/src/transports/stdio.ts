@@ -1,5 +1,4 @@
 import { constants, fstatSync } from 'node:fs';
-import { isatty } from 'node:tty';
 import type { Line } from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
 import { errnoName } from '../ffi/errno.js';
@@ -70,7 +69,7 @@ export class StdioTransport implements Transport {
 function whyNot(fd: number): string | undefined {
   const file = fstatSync(fd);
   if (file.isFIFO() || file.isSocket()) return undefined;
-  if (isatty(fd)) return 'a terminal';
+  if (native.windowSize(fd, new Uint16Array(4)) >= 0) return 'a terminal';
   return file.isFile() ? 'a file' : 'a device';
 }
 

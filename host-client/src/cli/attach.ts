@@ -2,6 +2,7 @@ import { HawserError } from '@hawser/protocol';
 import { connect, type Session } from '../index.js';
 import { noteConnection } from './connection-notes.js';
 import { errorExitCode, exitCodes, signalExitCode } from './exit-code.js';
+import { findSession } from './find-session.js';
 import { follow } from './follow.js';
 import { releaseInput } from './input-copy.js';
 import { printError } from './report.js';
@@ -20,8 +21,8 @@ export interface AttachFlags {
   readonly json?: true;
 }
 
-/** `hawser attach`: follows the session until it ends or is left; resolves with the exit code for this program. */
-export async function attach(line: string, sessionId: string, flags: AttachFlags): Promise<number> {
+/** `hawser attach`: follows the session, named as `findSession` takes it, until it ends or is left; resolves with the exit code for this program. */
+export async function attach(line: string, name: string, flags: AttachFlags): Promise<number> {
   using signals = new SignalForwarder(false);
   const terminal = new LocalTerminal();
   try {
@@ -32,7 +33,7 @@ export async function attach(line: string, sessionId: string, flags: AttachFlags
       ...(flags.token !== undefined && { token: flags.token }),
     });
     if (flags.verbose || process.stderr.isTTY) noteConnection(agent, () => terminal.isRaw);
-    const session = await agent.attach(sessionId, {
+    const session = await agent.attach(await findSession(agent, name), {
       stdin: flags.stdin,
       // From the very first byte: what of that is not kept any more is told as a gap.
       from: flags.fromStart ? { stdout: 0, stderr: 0 } : 'end',

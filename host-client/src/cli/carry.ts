@@ -42,7 +42,7 @@ export async function carry(session: Session, lineEnd: () => string): Promise<Ou
 }
 
 /** Never silently: what is missing is said where it is missed, as nearly as two outputs allow. */
-function tellGap(name: string, { from, to }: Gap, lineEnd: string): void {
+export function tellGap(name: string, { from, to }: Gap, lineEnd: string): void {
   const begin = lineEnd === '\n' ? '' : lineEnd;
   void printLine(
     `${begin}hawser: ${to - from} bytes of ${name} are missing here, from ${from} to ${to}: they are not kept any more`,

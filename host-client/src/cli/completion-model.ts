@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { sessionStates } from './parse-filter.js';
 import { rlimitNames } from './parse-rlimit.js';
 import { signalNames } from './parse-signal.js';
 
@@ -28,18 +29,22 @@ export interface ProgramModel {
   readonly commands: readonly CommandModel[];
 }
 
-/** Beginnings of lines; what follows those in `pathKinds` is a path on this machine. */
+/** Beginnings of lines, by which a line is told from a session; what follows those in `pathKinds` is a path on this machine. */
 export const lineKinds = ['unix:', 'uart:', 'vsock:', 'firecracker:', 'exec:', 'local:', 'vm:'] as const;
 export const pathKinds = ['unix:', 'uart:', 'firecracker:'] as const;
 
 export const shells = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof shells)[number];
 
+const shortSignalNames = signalNames.map((name) => name.slice('SIG'.length));
+
 const optionValues: Readonly<Record<string, readonly string[]>> = {
   '--rlimit': rlimitNames.map((name) => `${name}=`),
   '--on-disconnect': ['terminate', 'kill', 'keep'],
   '--detach-keys': ['ctrl-p,ctrl-q'],
-  '--kill-signal': signalNames.map((name) => name.slice('SIG'.length)),
+  '--kill-signal': shortSignalNames,
+  '--signal': shortSignalNames,
+  '--filter': ['label=', ...sessionStates.map((state) => `state=${state}`)],
 };
 
 /** Options whose value is a path on this machine. */

@@ -1,6 +1,14 @@
 import { type CommandModel, lineKinds, type OptionModel, type ProgramModel } from './completion-model.js';
 
-const repeatable = new Set(['--env', '--rlimit', '--label', '--listen', '--disk', '--kernel-arg']);
+const repeatable = new Set([
+  '--env',
+  '--rlimit',
+  '--label',
+  '--listen',
+  '--disk',
+  '--kernel-arg',
+  '--filter',
+]);
 
 export function zshScript({ options, commands }: ProgramModel): string {
   return `#compdef hawser

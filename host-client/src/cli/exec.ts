@@ -30,6 +30,7 @@ export interface CommandFlags {
   readonly onDisconnect?: NonNullable<SpawnOptions['onDisconnect']>;
   readonly whenFull?: 'block' | 'drop-oldest';
   readonly history?: number;
+  readonly surviveAgent?: true;
 }
 
 /** Those of `hawser exec`. */
@@ -165,6 +166,7 @@ function keepingOptions(flags: CommandFlags): SpawnOptions {
     ...(flags.key !== undefined && { key: flags.key }),
     ...(flags.onDisconnect && { onDisconnect: flags.onDisconnect }),
     ...(flags.history !== undefined && { historyBytes: flags.history }),
+    ...(flags.surviveAgent && { surviveAgent: true }),
     ...(flags.whenFull && { whenFull: flags.whenFull === 'block' ? 'block' : 'dropOldest' }),
   };
 }

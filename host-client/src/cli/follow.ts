@@ -94,7 +94,7 @@ async function killAndWait(session: Session): Promise<void> {
 }
 
 /** A reader that went away (`| head -1`) or a terminal that was closed is nothing to complain about. */
-async function outputFailed(error: NodeJS.ErrnoException): Promise<number> {
+export async function outputFailed(error: NodeJS.ErrnoException): Promise<number> {
   if (error.code === 'EPIPE' || error.code === 'EIO' || error.code === 'ECONNRESET')
     return exitCodes.outputClosed;
   await printError(new Error(`the output could not be written: ${error.message}`), undefined);

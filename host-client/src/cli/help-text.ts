@@ -20,6 +20,7 @@ Examples:
   hawser exec --rlimit nofile=64:128 --timeout 5s local: -- sh -c 'ulimit -n'
   hawser exec -d unix:/run/hawser.sock -- make
   hawser attach --from-start unix:/run/hawser.sock SESSION
+  hawser ps -a unix:/run/hawser.sock
   hawser relay uart:/dev/ttyS0
   hawser run --image ./image -- uname -a
 
@@ -54,7 +55,7 @@ Examples:
   hawser exec unix:/run/hawser.sock -- uname -a
   hawser exec -it unix:/run/hawser.sock -- bash -l
   hawser exec -i unix:/run/hawser.sock -- tar x < sources.tar
-  hawser exec -d --on-disconnect keep unix:/run/hawser.sock -- make
+  hawser exec -d --name build --survive-agent unix:/run/hawser.sock -- make
   hawser exec -u nobody -w /tmp -e LANG=C unix:/run/hawser.sock -- sh -c 'id; pwd'
 `;
 

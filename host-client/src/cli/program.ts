@@ -6,6 +6,7 @@ import type { ExecFlags } from './exec.js';
 import { exitCodes } from './exit-code.js';
 import { doctorHelp, execHelp, lineHelp, programHelp } from './help-text.js';
 import { addMcp } from './mcp-program.js';
+import { addRegistry } from './registry-program.js';
 import type { ProgramParts } from './session-program.js';
 import { addAttach, addRelay, addSessionOptions } from './session-program.js';
 import { addRun, addVm } from './vm-program.js';
@@ -66,6 +67,7 @@ export function createProgram(
   addExec(program, command, ended);
   const parts: ProgramParts = { lineOf, ended };
   addAttach(program, parts);
+  addRegistry(program, parts);
   addRelay(program, parts);
   addRun(program, command, ended);
   addVm(program, ended);
@@ -92,6 +94,10 @@ function addExec(
       const [cmd, ...args] = command ?? [];
       if (cmd === undefined)
         self.error('error: no command: it comes after "--", as in: hawser exec [LINE] -- uname -a');
+      if (flags.surviveAgent && !flags.detach)
+        self.error(
+          'error: --survive-agent needs -d: a command that is followed from here ends with the agent',
+        );
       const spec = lineOf(line, self);
       const { exec } = await import('./exec.js');
       ended(await exec({ line: spec, command: [cmd, ...args], flags }));

@@ -15,16 +15,25 @@ export function printOutput(text: string): Promise<void> {
   });
 }
 
-/** One line: bigints as numbers where a number holds them, else as text. */
+/** One line of JSON on standard error. */
 export function printJson(value: unknown): Promise<void> {
   return printLine(toJson(value));
 }
 
-export function toJson(value: unknown): string {
-  return JSON.stringify(value, (_key, part: unknown) => {
+/**
+ * Bigints as numbers where a number holds them, else as text; bytes as `{"base64": …}`.
+ *
+ * @param indent spaces for each level; without it everything is one line.
+ */
+export function toJson(value: unknown, indent?: number): string {
+  function replace(this: unknown, key: string, part: unknown): unknown {
+    // A Buffer comes here as what its toJSON makes of it.
+    const own = (this as Readonly<Record<string, unknown>>)[key];
+    if (own instanceof Uint8Array) return { base64: Buffer.from(own).toString('base64') };
     if (typeof part !== 'bigint') return part;
     return part <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(part) : part.toString();
-  });
+  }
+  return JSON.stringify(value, replace, indent);
 }
 
 export function printError(error: unknown, json: boolean | undefined): Promise<void> {

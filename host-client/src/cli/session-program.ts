@@ -18,6 +18,7 @@ export interface ProgramParts {
 export function addSessionOptions(command: Command): Command {
   return command
     .option('-d, --detach', 'leave the command to itself, and print its session id')
+    .option('--survive-agent', 'with -d: its processes go on when the agent ends, or is killed')
     .addOption(detachKeys())
     .option('--name <NAME>', 'a label of the session: name=NAME')
     .addOption(
@@ -64,7 +65,7 @@ export function addAttach(program: Command, { lineOf, ended }: ProgramParts): vo
       'Follows a session: its output appears here, what is typed goes to it, its exit code is the exit code.',
     )
     .usage('[options] [LINE] SESSION')
-    .argument('<LINE...>', `${lineHelp}, and the session's id`)
+    .argument('<LINE...>', `${lineHelp}, and a session: id, beginning of one, number, or name`)
     .option('--from-start', 'everything that is kept of its output, instead of what comes from now on')
     .option('--no-stdin', 'only read')
     .addOption(detachKeys())
@@ -75,10 +76,10 @@ export function addAttach(program: Command, { lineOf, ended }: ProgramParts): vo
     .addHelpText('after', attachHelp)
     .action(async (operands: readonly string[], flags: AttachFlags, self: Command) => {
       if (operands.length > 2) self.error('error: too many arguments: hawser attach [LINE] SESSION');
-      const [line, sessionId] = operands.length === 1 ? [undefined, operands[0]] : operands;
+      const [line, name] = operands.length === 1 ? [undefined, operands[0]] : operands;
       const spec = lineOf(line, self);
       const { attach } = await import('./attach.js');
-      ended(await attach(spec, sessionId as string, flags));
+      ended(await attach(spec, name as string, flags));
     });
 }
 

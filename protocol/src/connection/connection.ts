@@ -47,6 +47,11 @@ export interface ConnectionHandler {
   suspended(reason: HawserError): void;
   /** The connection is over, for the reason given; nothing follows. */
   closed(error: HawserError): void;
+  /**
+   * Handling a frame has thrown, which is a fault of this end. Where it was a `message`, whoever sent it is to be
+   * answered; after any other the connection ends. Without this handler it is thrown on, to who reads the line.
+   */
+  fault?(error: unknown, message: Message | undefined, channel: number): void;
 }
 
 export interface ChannelHandler {
@@ -420,6 +425,19 @@ export class Connection implements PortClient {
 
   frame(frame: Frame): boolean {
     this.#heard = true;
+    try {
+      return this.#dispatch(frame);
+    } catch (error) {
+      if (this.#handler.fault === undefined) throw error;
+      this.#handler.fault(error, undefined, frame.channel);
+      this.#fail(
+        new HawserError('internal', `a frame could not be handled: ${String(error)}`, { cause: error }),
+      );
+      return false;
+    }
+  }
+
+  #dispatch(frame: Frame): boolean {
     const name = frameTypeName(frame.type);
     if (name === undefined) {
       this.#unknownType(frame);
@@ -564,8 +582,13 @@ export class Connection implements PortClient {
     const message = { name, number: frame.offset, body } as Message;
     this.#channelHeardMax = Math.max(this.#channelHeardMax, frame.channel);
     const channel = this.#channels.get(frame.channel);
-    if (channel !== undefined) channel.handler.message(message);
-    else this.#handler.request(frame.channel, message);
+    try {
+      if (channel !== undefined) channel.handler.message(message);
+      else this.#handler.request(frame.channel, message);
+    } catch (error) {
+      if (this.#handler.fault === undefined) throw error;
+      this.#handler.fault(error, message, frame.channel);
+    }
   }
 
   /** @returns whether it is the next message, and not one that came before. */
@@ -730,6 +753,7 @@ export class Connection implements PortClient {
    */
   #scheduleHeartbeat(): void {
     this.#cancelHeartbeat = this.#clock.after(this.#limits.heartbeatIntervalMs, () => {
+      this.#budget.settle(this.#clock.now());
       this.#silentMs = this.#heard ? 0 : this.#silentMs + this.#limits.heartbeatIntervalMs;
       this.#heard = false;
       // Nobody is given up who was not asked.
