@@ -95,6 +95,7 @@ function fuzzCodec(input: Uint8Array): void {
 const types = [0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0f].concat(
   Array.from({ length: 18 }, (_, i) => 0x20 + i),
   [0x7f, 0x80, 0x81, 0x82, 0x83, 0xff],
+  Array.from({ length: 18 }, (_, i) => 0x50 + i),
 );
 const count = { bytes: 5, dropped: 0 };
 const zeros = Object.fromEntries(
@@ -114,6 +115,24 @@ const exited = {
   outputComplete: true,
 };
 const kept = { from: 3, start: 0, end: 9 };
+const stats = { confidence: 'exact', processes: 1, cpuUserUs: 1, cpuSystemUs: 1, memoryBytes: 1 };
+const record = {
+  sessionId: 's',
+  generation: 1,
+  pid: 1,
+  command: ['x'],
+  labels: {},
+  uid: 0,
+  gid: 0,
+  tty: false,
+  detached: false,
+  state: 'exited',
+  startedAtUs: 1,
+  exit: exited,
+  hosts: 0,
+  stdinBytes: 0,
+  stdout: { ...count, start: 0 },
+};
 const bodies: readonly unknown[] = [
   {},
   { re: 1 },
@@ -129,6 +148,12 @@ const bodies: readonly unknown[] = [
   { re: 2, sessionId: 's', pid: 1, startedAtUs: 1, tty: false, stdout: kept, stderr: kept, stdinFrom: 7 },
   { re: 3, rlimits: [] },
   { code: 'x', message: 'y' },
+  { re: 4, sessions: [record], next: 1 },
+  { re: 4, sessions: [record] },
+  { re: 5, session: record },
+  { re: 6, atUs: 1, sessions: [{ sessionId: 's', ...stats }] },
+  { re: 7, ...stats },
+  { re: 8, confidence: 'exact', processes: [] },
   [],
   'no map',
 ];
@@ -259,6 +284,11 @@ async function fuzzHost(input: Uint8Array): Promise<void> {
     agent.attach('s', { from: 'start', stdin: true }),
     agent.ping(),
     agent.info(),
+    agent.sessions.list(),
+    agent.sessions.wait('s'),
+    watched(agent),
+    observed(agent),
+    agent.sessions.members('s'),
     agent.closed,
   ];
   let settled = 0;
@@ -287,6 +317,17 @@ async function followed(agent: Agent): Promise<void> {
   session.stderr?.resume();
   await Promise.allSettled([session.signal('TERM'), session.resize({ rows: 1, cols: 1 }), session.closed]);
   await session.exited;
+}
+
+async function watched(agent: Agent): Promise<void> {
+  for await (const { omitted } of agent.sessions.watchStats({ intervalMs: 100 })) if (omitted > 0) return;
+}
+
+async function observed(agent: Agent): Promise<void> {
+  const output = await agent.sessions.output('s', { from: 1 });
+  output.stdout?.resume();
+  output.stderr?.resume();
+  await output.ended;
 }
 
 function welcomeOf(connectionKey: Uint8Array): object {

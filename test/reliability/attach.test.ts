@@ -71,6 +71,27 @@ t.test('what was written before a detachment is taken', async (t) => {
   }
 });
 
+t.test('who comes to write when stdin is over is told', async (t) => {
+  await using agentd = await startAgent();
+  await using agent = await agentd.connect();
+  const ends = await agent.spawn('sh', ['-c', 'cat >/dev/null; sleep 60'], { detached: true });
+  ends.stdin?.end('all of it');
+  await ends.detach();
+  const closes = await agent.spawn('sh', ['-c', 'exec <&-; echo closed; sleep 60'], { detached: true });
+  await new Transcript(closes.stdout).until('closed');
+  const refused = once(closes.stdin as NonNullable<typeof closes.stdin>, 'error');
+  closes.stdin?.write('more');
+  t.match(await refused, [{ code: 'stdin_closed' }]);
+  for (const { id } of [ends, closes]) {
+    const back = await agent.attach(id, { stdin: true, from: 'none' });
+    const stdin = back.stdin as NonNullable<typeof back.stdin>;
+    // It may have been told before the attachment was.
+    const told = stdin.errored ?? ((await once(stdin, 'error')) as unknown[])[0];
+    t.match(told, { code: 'stdin_closed', errno: 'EPIPE' });
+    await back.kill();
+  }
+});
+
 t.test('several read, one writes, and the next writer takes over', async (t) => {
   await using agentd = await startAgent();
   await using first = await agentd.connect();

@@ -46,14 +46,14 @@ t.test('containment in a guest', { skip: skipWithoutQemu, timeout: 280_000 }, as
 
   await t.test(`a fork bomb under pidsMax leaves nothing, in ${runs} of ${runs} runs`, async (t) => {
     let left = 0;
-    let refused = 0;
     for (let run = 0; run < runs; run++) {
       const session = await agent.spawn('/opt/test/hog', ['fork'], {
         cgroup: { pidsMax: 30 },
         stdin: 'null',
       });
       await new Transcript(session.stdout).until('bomb');
-      refused += (await session.stats()).pidsRefused ?? 0;
+      // Half of them are killed while they grow, half when there are as many as there may be.
+      if (run % 2 === 0) while (((await session.stats()).pidsRefused ?? 0) === 0);
       await session.killTree();
       const { signal } = await session.exited;
       if (signal !== 'SIGKILL') t.fail(`the leader ended by ${signal}`);
@@ -63,7 +63,6 @@ t.test('containment in a guest', { skip: skipWithoutQemu, timeout: 280_000 }, as
       );
     }
     t.equal(left, 0);
-    t.ok(refused > 0, `${refused} forks were refused`);
     const { stdout } = await agent.exec('sh', ['-c', 'grep -l hog /proc/[0-9]*/stat | wc -l']);
     t.equal(stdout.trim(), '0', 'nor does anybody else see one');
   });

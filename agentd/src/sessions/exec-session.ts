@@ -363,6 +363,9 @@ export class ExecSession implements AttachmentHandler {
         other.tell('StdinTaken', { bytes: input.receivedBytes });
     }
     input.openWriter(attachment.channel, from);
+    // One that repeats a request sends what the first has sent, the end too.
+    if (attachment.role === 'follower' && !input.takesMore)
+      attachment.tell('StdinClosed', { bytes: input.receivedBytes, errno: 'EPIPE' });
   }
 
   #drop(attachment: Attachment): void {

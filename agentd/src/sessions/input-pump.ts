@@ -88,6 +88,11 @@ export class InputPump {
     this.#consumed();
   }
 
+  /** What a writer sends is taken: the end has not been said, and the command has not closed its end. */
+  get takesMore(): boolean {
+    return this.#state === 'open';
+  }
+
   /** The channel's host is the writer. */
   isWriter(channel: Channel): boolean {
     return this.#writer?.channel === channel;

@@ -370,7 +370,7 @@ async function unlessEnded(reply: Promise<Message>): Promise<void> {
 }
 
 function stdinClosedText({ bytes, errno }: Payload<'StdinClosed'>): string {
-  return `the command closed its stdin after ${bytes} bytes (${errno})`;
+  return `stdin of the command is closed, after ${bytes} bytes (${errno})`;
 }
 
 /** What the agent says went wrong. A code of a later agent's becomes `internal`, its text stays. */
