@@ -297,6 +297,7 @@ export class Agent {
     line.start();
   }
 
+  /** @throws HawserError a refusal, which `Faults` has the host told. */
   #request(connection: Connection, channel: number, message: Message): void {
     if (isTreeRequest(message)) {
       const { sessionId } = message.body;
@@ -341,9 +342,12 @@ export class Agent {
         this.#power.shutDown(message.body.mode, message.body.graceMs);
         return;
       case 'Signal':
-        if (message.body.sessionId === undefined)
+        if (message.body.sessionId === undefined) {
           refuse('session_ended', `no session runs on channel ${channel}`);
-        else this.#registryRequests.signal(connection, channel, message, message.body.sessionId);
+          return;
+        }
+        this.#registry.signal(message.body.sessionId, message.body);
+        connection.send(channel, 'Done', { re: message.number });
         return;
       case 'Resize':
       case 'Rlimits':

@@ -37,34 +37,9 @@ export class RegistryRequests {
     this.#clock = clock;
   }
 
+  /** @throws HawserError the refusal, for the host to be told; what comes later is told here. */
   answer(connection: Connection, channel: number, message: RegistryRequest): void {
     const asker = { connection, channel };
-    try {
-      this.#act(asker, message);
-    } catch (error) {
-      if (!(error instanceof HawserError)) throw error;
-      fail(asker, message.number, error);
-    }
-  }
-
-  /** A signal for a session, by its id. */
-  signal(
-    connection: Connection,
-    channel: number,
-    { number, body }: Message & { name: 'Signal' },
-    sessionId: string,
-  ): void {
-    const asker = { connection, channel };
-    try {
-      this.#registry.signal(sessionId, body);
-      reply(asker, 'Done', { re: number });
-    } catch (error) {
-      if (!(error instanceof HawserError)) throw error;
-      fail(asker, number, error);
-    }
-  }
-
-  #act(asker: Asker, message: RegistryRequest): void {
     const registry = this.#registry;
     const re = message.number;
     switch (message.name) {

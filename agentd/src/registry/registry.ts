@@ -80,52 +80,37 @@ export class Registry {
 
   // For one host
 
-  /** Starts what the request asks for; a refusal goes back as `ExecFailed`. */
+  /** Starts what the request asks for. @throws HawserError what is wrong with it, or why there is no room for it. */
   exec(connection: Connection, channelNumber: number, { body }: Message & { name: 'ExecRequest' }): void {
-    try {
-      const known = body.key === undefined ? undefined : this.#byKey.get(body.key);
-      if (known !== undefined) {
-        this.#ended.take(known.id);
-        known.repeat(new Attachment(connection, channelNumber, 'starter'));
-        return;
-      }
-      this.#assertRoom();
-      this.#start(connection, channelNumber, body);
-    } catch (error) {
-      if (!(error instanceof HawserError)) throw error;
-      connection.send(channelNumber, 'ExecFailed', {
-        code: error.code,
-        message: error.message,
-        stage: error.stage ?? 'validate',
-        errno: error.errno,
-      });
+    const known = body.key === undefined ? undefined : this.#byKey.get(body.key);
+    if (known !== undefined) {
+      this.#ended.take(known.id);
+      known.repeat(new Attachment(connection, channelNumber, 'starter'));
+      return;
     }
+    this.#assertRoom();
+    this.#start(connection, channelNumber, body);
   }
 
-  /** One more host follows a session; a refusal goes back as `Failure`. */
+  /** One more host follows a session. @throws HawserError `unknown_session`, `invalid_argument`, `limit_exceeded`. */
   attach(
     connection: Connection,
     channelNumber: number,
     { number, body }: Message & { name: 'Attach' },
   ): void {
-    try {
-      assertConsistent(body);
-      const session = this.find(body.sessionId);
-      if (session instanceof ExecSession) session.assertAttachable(body);
-      const attachment = new Attachment(
-        connection,
-        channelNumber,
-        body.observe === true ? 'observer' : 'follower',
-      );
-      // A host that is attached keeps it; nothing is kept for an observer.
-      if (session instanceof ExecSession && !attachment.observes) this.#ended.take(session.id);
-      const attached = session.attach(attachment, body);
-      connection.send(channelNumber, 'Attached', { re: number, ...attached });
-      session.begin(attachment, attached.stdinFrom);
-    } catch (error) {
-      if (!(error instanceof HawserError)) throw error;
-      connection.send(channelNumber, 'Failure', { re: number, code: error.code, message: error.message });
-    }
+    assertConsistent(body);
+    const session = this.find(body.sessionId);
+    if (session instanceof ExecSession) session.assertAttachable(body);
+    const attachment = new Attachment(
+      connection,
+      channelNumber,
+      body.observe === true ? 'observer' : 'follower',
+    );
+    // A host that is attached keeps it; nothing is kept for an observer.
+    if (session instanceof ExecSession && !attachment.observes) this.#ended.take(session.id);
+    const attached = session.attach(attachment, body);
+    connection.send(channelNumber, 'Attached', { re: number, ...attached });
+    session.begin(attachment, attached.stdinFrom);
   }
 
   // For whoever asks

@@ -143,6 +143,7 @@ export class ExecSession implements AttachmentHandler {
   /** What is known of it now. */
   get record(): SessionRecord {
     const exit = this.#exit;
+    const { retained } = this.#outputs;
     return sessionRecord(this.#plan, {
       id: this.id,
       generation: this.generation,
@@ -153,7 +154,8 @@ export class ExecSession implements AttachmentHandler {
       exit,
       hosts: this.#hosts,
       stdinBytes: this.#input?.receivedBytes ?? 0,
-      ...this.#outputs.retained,
+      stdout: retained.stdout,
+      stderr: retained.stderr,
     });
   }
 
@@ -497,8 +499,7 @@ export class ExecSession implements AttachmentHandler {
     output.finish();
     const state = this.#state;
     if (state.at !== 'draining' || !this.#pumps.every((pump) => pump.ended)) return;
-    this.#state = { at: 'ended', exit: state.exit };
-    for (const attachment of this.#attachments) attachment.tell('Closed', this.#outputs.counts);
+    this.#outputsOver(state.exit);
     this.#over();
   }
 
@@ -521,32 +522,33 @@ export class ExecSession implements AttachmentHandler {
     return hosts;
   }
 
-  /** How it ended, for whoever asks after that: descendants may have written more since. */
+  /** How it ended, for whoever asks after that. */
   get #exit(): ExitRecord | undefined {
-    const state = this.#state;
-    if (!('exit' in state) || state.exit === undefined) return undefined;
-    return state.at === 'ended'
-      ? { ...state.exit, ...this.#outputs.counts, outputComplete: true }
-      : state.exit;
+    return 'exit' in this.#state ? this.#state.exit : undefined;
   }
 
   /** Once no host is attached to what has ended, or to what descendants still write, it is nobody's any more. */
   #forgetWhenOver(): void {
     const { at } = this.#state;
     if (this.#forgotten || this.#hosts > 0 || (at !== 'ended' && at !== 'draining')) return;
-    if (!this.#kept && at === 'draining') this.#giveUpOutputs();
+    if (!this.#kept && this.#state.at === 'draining') this.#giveUpOutputs(this.#state.exit);
     // Observers may have the rest, for as long as ended sessions are kept.
     if (!this.#kept && (this.#attachments.size === 0 || this.#discarded)) this.#forget();
     else if (this.#state.at === 'ended') this.#services.kept(this);
   }
 
   /** Descendants write to no purpose from now on. */
-  #giveUpOutputs(): void {
-    const exit = this.#exit;
+  #giveUpOutputs(exit: ExitRecord): void {
     this.#closeEnds();
     this.#outputs.finish();
-    this.#state = { at: 'ended', exit };
-    for (const attachment of this.#attachments) attachment.tell('Closed', this.#outputs.counts);
+    this.#outputsOver(exit);
+  }
+
+  /** Descendants may have written more since the leader's exit. */
+  #outputsOver(exit: ExitRecord): void {
+    const { counts } = this.#outputs;
+    this.#state = { at: 'ended', exit: { ...exit, ...counts, outputComplete: true } };
+    for (const attachment of this.#attachments) attachment.tell('Closed', counts);
   }
 
   #forget(): void {

@@ -20,10 +20,19 @@ const commandBytesMax = 4096;
 export function sessionRecord(plan: ExecPlan, facts: SessionFacts): SessionRecord {
   const { description } = plan;
   const { command, cut } = shortened(description.cmd, description.args);
-  const { id, ...rest } = facts;
+  // Field by field, as an exit record is: every command that ends leaves one.
   return {
-    ...rest,
-    sessionId: id,
+    sessionId: facts.id,
+    generation: facts.generation,
+    pid: facts.pid,
+    state: facts.state,
+    startedAtUs: facts.startedAtUs,
+    endedAtUs: facts.endedAtUs,
+    exit: facts.exit,
+    hosts: facts.hosts,
+    stdinBytes: facts.stdinBytes,
+    stdout: facts.stdout,
+    stderr: facts.stderr,
     command,
     commandCut: cut ? true : undefined,
     labels: description.labels,
