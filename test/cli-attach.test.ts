@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { type Hawser, Terminal, until, World } from './cli-world.js';
+import { type Hawser, isAlive, Terminal, until, World } from './cli-world.js';
 
 const world = new World();
 t.before(() => world.startAgent());
@@ -24,25 +24,6 @@ function inTerminal(name: string, body: (t: Test, terminal: Terminal) => Promise
     await terminal.shows(/shell> /);
     await body(t, terminal);
   });
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** What a command in the guest, which is this machine, has written to that file. */
-function written(name: string): Promise<string> {
-  const path = join(world.dir, name);
-  return until(
-    () =>
-      existsSync(path) && readFileSync(path, 'utf8').endsWith('\n') ? readFileSync(path, 'utf8') : undefined,
-    () => `a line in ${name}`,
-  );
 }
 
 t.test('exec -d prints the session id, and attach has all of the output and the exit code', async (t) => {
@@ -116,7 +97,7 @@ t.test('bytes that are not kept any more are named', async (t) => {
     '-c',
     `seq 1 10000000 | head -c ${bytes}; echo done >${world.dir}/all; sleep 600`,
   );
-  await written('all');
+  await world.written('all');
   const follower = world.start(['attach', '--from-start', '--no-stdin', '--json', id]);
   const gap = await until(
     () =>
@@ -199,7 +180,7 @@ inTerminal('the detach keys leave a shell running, and attach finds it as it was
   const [, id] = await terminal.shows(/hawser: detached from session (\S+)\n+shell> /);
   terminal.type('clear; echo code=$?', 'Enter');
   await terminal.shows(/^code=0$/m);
-  t.ok(isAlive(Number(await written('shellpid'))), 'it runs');
+  t.ok(isAlive(Number(await world.written('shellpid'))), 'it runs');
   terminal.type(`clear; hawser attach ${id}; echo code=$?`, 'Enter');
   terminal.type('', 'Enter');
   await terminal.shows(/guest> /);
@@ -236,7 +217,7 @@ inTerminal('a terminal that is closed leaves an attached session alone', async (
     `echo $$ >${world.dir}/pid2; sleep 600`,
   );
   terminal.type(`hawser attach ${id}`, 'Enter');
-  const pid = Number(await written('pid2'));
+  const pid = Number(await world.written('pid2'));
   const other = new Terminal(world);
   t.teardown(() => other.close());
   await other.shows(/shell> /);

@@ -1,8 +1,8 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Agent, connect, type SessionInfo } from '@hawser/host-client';
 import t from 'tap';
-import { Terminal, until, World } from './cli-world.js';
+import { isAlive, Terminal, until, World } from './cli-world.js';
 
 const world = new World({ built: true });
 /** Starts sessions faster than `hawser exec -d` does, and those that it cannot. */
@@ -40,25 +40,6 @@ async function ended(script: string, labels: Readonly<Record<string, string>> = 
   const started = await start(script, labels);
   await agent.sessions.wait(started.id);
   return started;
-}
-
-/** What a command in the guest, which is this machine, has written to that file. */
-function written(name: string): Promise<string> {
-  const path = join(world.dir, name);
-  return until(
-    () =>
-      existsSync(path) && readFileSync(path, 'utf8').endsWith('\n') ? readFileSync(path, 'utf8') : undefined,
-    () => `a line in ${name}`,
-  );
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** When the process is dead, and waited for by whoever it was left to. */
@@ -146,7 +127,9 @@ t.test('ps --tree shows the processes of a session below it', async (t) => {
   const script =
     "sh -c 'sleep 600 & echo $! >grand; echo $$ >child; wait' & sleep 601 & echo $! >other; wait";
   const session = await start(script, { test: 'tree' });
-  const [grand, child, other] = (await Promise.all(['grand', 'child', 'other'].map(written))).map(Number);
+  const [grand, child, other] = (
+    await Promise.all(['grand', 'child', 'other'].map((name) => world.written(name)))
+  ).map(Number);
   const { stdout } = await hawser('ps', '--tree', '--filter', 'label=test=tree');
   const rows = stdout.trimEnd().split('\n').slice(1);
   t.match(rows[0], new RegExp(`^${session.number} +- +${session.pid} +running`));
@@ -215,7 +198,9 @@ t.test('kill signals the group, and --tree everything', async (t) => {
   const script = (n: number) =>
     `echo $$ >leader${n}; setsid sh -c 'echo $$ >away${n}; exec sleep 600' & wait`;
   const [first, second] = await Promise.all([start(script(1), { name: 'kill-1' }), start(script(2))]);
-  const [away1, away2] = (await Promise.all(['away1', 'away2'].map(written))).map(Number) as [number, number];
+  const [away1, away2] = (await Promise.all(['away1', 'away2'].map((name) => world.written(name)))).map(
+    Number,
+  ) as [number, number];
   t.match(await hawser('kill', 'kill-1'), { code: 0, stdout: `${first.id}\n`, stderr: '' });
   t.match(await hawser('wait', first.id), { code: 0, stdout: 'SIGKILL\n' });
   t.ok(isAlive(away1), 'another group is not meant');
@@ -304,7 +289,7 @@ t.test('logs -f goes on until the outputs end, or Ctrl-C', async (t) => {
 t.test('logs names what is not kept any more, and stops when its reader goes', async (t) => {
   const bytes = 6 * 1024 * 1024;
   await start(`seq 1 10000000 | head -c ${bytes}; echo done >seq-done; sleep 600`, { name: 'gap' });
-  await written('seq-done');
+  await world.written('seq-done');
   const { code, stdout, stderr } = await hawser('logs', 'gap');
   t.equal(code, 0);
   const [, missing, from, to] =
@@ -323,7 +308,7 @@ t.test('rm forgets what has ended, and kills what runs only when told to', async
   for (const command of ['logs', 'wait', 'inspect', 'rm', 'attach'])
     t.match(await hawser(command, over.id), { code: 125, stderr: /no session/ }, command);
   const runs = await start("setsid sh -c 'echo $$ >rm-away; exec sleep 600' & wait", { name: 'rm-runs' });
-  const away = Number(await written('rm-away'));
+  const away = Number(await world.written('rm-away'));
   const refused = await hawser('rm', 'rm-runs');
   t.match(refused, { code: 125, stdout: '' });
   t.match(refused.stderr, /is running: kill its tree first \("hawser kill --tree", or "hawser rm -f"\)/);

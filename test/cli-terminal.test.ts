@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { Terminal, until, World } from './cli-world.js';
+import { isAlive, Terminal, until, World } from './cli-world.js';
 
 const world = new World();
 t.before(() => world.startAgent());
@@ -316,12 +316,3 @@ inTerminal('the modes come back when the agent is killed', async (t, terminal) =
   await terminal.shows(/hawser: .*\n(.*\n)?code=125\nsame modes/);
   t.pass();
 });
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,6 +18,16 @@ export async function until<T>(attempt: () => T | undefined, describe: () => str
     if (value !== undefined) return value;
     if (Date.now() > deadline) throw new Error(`not within ${waitMs} ms: ${describe()}`);
     await delay(20);
+  }
+}
+
+/** There is a process of that pid, though it may only wait to be waited for. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
   }
 }
 
@@ -146,6 +156,18 @@ export class World {
     return new Hawser(
       spawn('bash', ['-c', script], { env: this.env, stdio: ['ignore', 'pipe', 'pipe'], cwd: this.dir }),
     ).finished;
+  }
+
+  /** What a command in the guest, which is this machine, has written to that file, when it ends with a line's end. */
+  written(name: string): Promise<string> {
+    const path = join(this.dir, name);
+    return until(
+      () =>
+        existsSync(path) && readFileSync(path, 'utf8').endsWith('\n')
+          ? readFileSync(path, 'utf8')
+          : undefined,
+      () => `a line in ${name}`,
+    );
   }
 
   async close(): Promise<void> {

@@ -1,9 +1,10 @@
 import { Agent } from '@hawser/host-client';
 import type { Payload, PayloadName } from '@hawser/protocol';
-import { defaultLimits, frameTypes, MessageCodec } from '@hawser/protocol';
+import { frameTypes, MessageCodec } from '@hawser/protocol';
 import type { Test } from 'tap';
 import t from 'tap';
 import { TestLine, turn } from '../../protocol/test/connection/test-line.js';
+import { noUsage, welcomeOf } from '../../protocol/test/messages/samples.js';
 import { CHECKED, FIN, frame, readFrames } from '../../protocol/test/wire.js';
 
 const codec = new MessageCodec();
@@ -18,19 +19,7 @@ class ScriptedAgent {
     await turn();
     const hello = readFrames(this.line.take()).find(({ type }) => type === frameTypes.Hello.id);
     const { connectionKey, attempt } = codec.decode('Hello', hello?.payload ?? Buffer.alloc(0));
-    const welcome: Payload<'Welcome'> = {
-      generation: 1,
-      connectionKey,
-      attempt,
-      agentVersion: 'x',
-      bootId: 'b',
-      bootEpoch: 0,
-      windowBytes: 100_000,
-      frameBytesMax: defaultLimits.frameBytesMax,
-      checked: false,
-      features: [],
-    };
-    const payload = codec.encode('Welcome', welcome);
+    const payload = codec.encode('Welcome', { ...welcomeOf(connectionKey), attempt });
     this.line.deliver(frame({ type: frameTypes.Welcome.id, flags: CHECKED, payload }));
     return connecting;
   }
@@ -55,17 +44,7 @@ const exited: Payload<'Exited'> = {
   code: 3,
   coreDumped: false,
   timedOut: false,
-  rusage: {
-    userUs: 0,
-    systemUs: 0,
-    maxRssKiB: 0,
-    minorFaults: 0,
-    majorFaults: 0,
-    inBlocks: 0,
-    outBlocks: 0,
-    voluntarySwitches: 0,
-    involuntarySwitches: 0,
-  },
+  rusage: noUsage,
   startedAtUs: 1,
   durationUs: 1,
   stdout: none,

@@ -1,8 +1,9 @@
 import { Agent, HawserError } from '@hawser/host-client';
 import type { DataFrameName, Payload, PayloadName } from '@hawser/protocol';
-import { defaultLimits, FrameDecoder, MessageCodec, payloadSchemas } from '@hawser/protocol';
+import { FrameDecoder, MessageCodec, payloadSchemas } from '@hawser/protocol';
 import { AgentEnd, Sink } from '../../protocol/test/connection/ends.js';
 import { TestLine, turn } from '../../protocol/test/connection/test-line.js';
+import { noUsage, welcomeOf } from '../../protocol/test/messages/samples.js';
 import { CHECKED, frame, readFrames } from '../../protocol/test/wire.js';
 
 /** Takes any bytes. @throws Error when what must never happen has happened. */
@@ -98,16 +99,11 @@ const types = [0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0f].conca
   Array.from({ length: 18 }, (_, i) => 0x50 + i),
 );
 const count = { bytes: 5, dropped: 0 };
-const zeros = Object.fromEntries(
-  ['userUs', 'systemUs', 'maxRssKiB', 'minorFaults', 'majorFaults', 'inBlocks', 'outBlocks']
-    .concat(['voluntarySwitches', 'involuntarySwitches'])
-    .map((name) => [name, 0]),
-);
 const exited = {
   code: 0,
   coreDumped: false,
   timedOut: false,
-  rusage: zeros,
+  rusage: noUsage,
   startedAtUs: 1,
   durationUs: 1,
   stdout: count,
@@ -328,20 +324,6 @@ async function observed(agent: Agent): Promise<void> {
   output.stdout?.resume();
   output.stderr?.resume();
   await output.ended;
-}
-
-function welcomeOf(connectionKey: Uint8Array): object {
-  return {
-    generation: 1,
-    connectionKey,
-    agentVersion: 'x',
-    bootId: 'b',
-    bootEpoch: 0,
-    windowBytes: 100_000,
-    frameBytesMax: defaultLimits.frameBytesMax,
-    checked: false,
-    features: [],
-  };
 }
 
 export const targets: Readonly<Record<string, FuzzTarget>> = {

@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { startAgent } from '../support/agentd.js';
-import { hawser } from './model.js';
+import { hawser, toolNames } from './model.js';
 
 const inspector = fileURLToPath(import.meta.resolve('@modelcontextprotocol/inspector-cli/build/cli.js'));
 /** It looks for its package.json from the working directory. */
@@ -40,16 +40,7 @@ t.test('the inspector lists the tools', async (t) => {
   const { tools } = (await inspect('tools/list')) as { tools: { name: string }[] };
   t.same(
     tools.map(({ name }) => name),
-    [
-      'exec',
-      'start_process',
-      'list_processes',
-      'process_stats',
-      'read_process_output',
-      'write_process_input',
-      'wait_for_process',
-      'kill_process',
-    ],
+    toolNames,
   );
 });
 

@@ -6,6 +6,18 @@ import { type CallToolResult, CallToolResultSchema } from '@modelcontextprotocol
 /** The program as it is shipped: `npm run build` makes it, and `npm test` begins with that. */
 export const hawser = fileURLToPath(new URL('../../host-client/bin/hawser.js', import.meta.url));
 
+/** What the server offers, in its order. */
+export const toolNames = [
+  'exec',
+  'start_process',
+  'list_processes',
+  'process_stats',
+  'read_process_output',
+  'write_process_input',
+  'wait_for_process',
+  'kill_process',
+];
+
 type Arguments = Readonly<Record<string, unknown>>;
 export type Answer = Readonly<Record<string, unknown>>;
 

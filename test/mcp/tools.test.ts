@@ -1,18 +1,7 @@
 import t from 'tap';
 import { gone, isAlive } from '../semantics/lines.js';
 import { startAgent } from '../support/agentd.js';
-import { type Answer, Model } from './model.js';
-
-const toolNames = [
-  'exec',
-  'start_process',
-  'list_processes',
-  'process_stats',
-  'read_process_output',
-  'write_process_input',
-  'wait_for_process',
-  'kill_process',
-];
+import { type Answer, Model, toolNames } from './model.js';
 
 const agentd = await startAgent();
 const model = await Model.start(agentd.line);

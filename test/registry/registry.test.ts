@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { SessionInfo } from '@hawser/host-client';
 import t from 'tap';
 import { overEachMode } from '../containment/world.js';
-import { eventually, Transcript } from '../semantics/lines.js';
+import { eventually, isAlive, Transcript } from '../semantics/lines.js';
 import { startAgent } from '../support/agentd.js';
 
 /** By their labels: ids are another word each time. */
@@ -337,16 +337,8 @@ t.test(
       const exited = once(agentd.child, 'exit');
       agentd.child.kill(signal);
       await exited;
-      const alive = (pid: number): boolean => {
-        try {
-          process.kill(pid, 0);
-          return true;
-        } catch {
-          return false;
-        }
-      };
-      await eventually(() => !alive(goes.pid));
-      t.ok(alive(stays.pid), `after ${signal}`);
+      await eventually(() => !isAlive(goes.pid));
+      t.ok(isAlive(stays.pid), `after ${signal}`);
       process.kill(stays.pid, 'SIGKILL');
       await agent.close();
       await agentd[Symbol.asyncDispose]();

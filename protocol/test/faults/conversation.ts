@@ -3,6 +3,7 @@ import type { Connection, Message } from '../../src/connection/connection.js';
 import type { ReceiveStream } from '../../src/connection/receive-stream.js';
 import type { SendStream } from '../../src/connection/send-stream.js';
 import type { DataFrameName } from '../../src/frames/frame-types.js';
+import { noUsage } from '../messages/samples.js';
 import { Random } from '../wire.js';
 import type { SimClock } from './sim-clock.js';
 import type { World } from './sim-world.js';
@@ -363,7 +364,7 @@ class AgentSession {
         code: 0,
         coreDumped: false,
         timedOut: false,
-        rusage,
+        rusage: noUsage,
         startedAtUs: 1,
         durationUs: 1,
         stdout: count(this.#plan.stdoutBytes),
@@ -376,15 +377,3 @@ class AgentSession {
     this.#channel.release();
   }
 }
-
-const rusage = {
-  userUs: 0,
-  systemUs: 0,
-  maxRssKiB: 0,
-  minorFaults: 0,
-  majorFaults: 0,
-  inBlocks: 0,
-  outBlocks: 0,
-  voluntarySwitches: 0,
-  involuntarySwitches: 0,
-};
