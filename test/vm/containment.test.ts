@@ -31,6 +31,25 @@ t.test('containment in a guest', { skip: skipWithoutQemu, timeout: 280_000 }, as
     t.equal((await agent.info()).pid, 1);
   });
 
+  await t.test("a session's limits are those of the command's own cgroup", async (t) => {
+    const cgroup = { memoryMax: 100 * MiB, memoryHigh: 64 * MiB, pidsMax: 20, cpuMax: 0.5 };
+    const { stdout } = await agent.exec(
+      'sh',
+      [
+        '-c',
+        `cd "/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)" && cat memory.max memory.high pids.max cpu.max`,
+      ],
+      { cgroup },
+    );
+    t.strictSame(stdout.split('\n'), [`${100 * MiB}`, `${64 * MiB}`, '20', '50000 100000', '']);
+    const weighed = await agent.exec(
+      'sh',
+      ['-c', `cat "/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/io.weight"`],
+      { cgroup: { ioWeight: 50 } },
+    );
+    t.equal(weighed.stdout, 'default 50\n');
+  });
+
   await t.test('what a session uses', async (t) => {
     await using session = await agent.spawn('sh', ['-c', '/opt/test/hog memory 30; read line'], {
       cgroup: { memoryMax: 100 * MiB, pidsMax: 20, cpuMax: 0.5 },
