@@ -289,8 +289,8 @@ async function failureOf(
 /** Makes requests with fields that this host's library would not send. */
 async function asSentBy<T>(fields: object, work: () => Promise<T>): Promise<T> {
   const encode = Reflect.get<typeof MessageCodec.prototype, 'encode'>(MessageCodec.prototype, 'encode');
-  MessageCodec.prototype.encode = function (name, payload) {
-    return encode.call(this, name, name === 'ExecRequest' ? { ...payload, ...fields } : payload);
+  MessageCodec.prototype.encode = function (name, payload, headroom) {
+    return encode.call(this, name, name === 'ExecRequest' ? { ...payload, ...fields } : payload, headroom);
   };
   try {
     return await work();

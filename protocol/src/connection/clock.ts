@@ -9,7 +9,10 @@ export interface Clock {
 /** The process's monotonic clock and its timers. */
 export const systemClock: Clock = {
   // `performance` would have to be loaded first, which a start feels.
-  now: () => Number(process.hrtime.bigint()) / 1e6,
+  now: () => {
+    const [seconds, nanoseconds] = process.hrtime();
+    return seconds * 1e3 + nanoseconds / 1e6;
+  },
   after: (ms, callback) => {
     const timer = setTimeout(callback, ms).unref();
     return () => clearTimeout(timer);

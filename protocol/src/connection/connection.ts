@@ -5,9 +5,11 @@ import type { Frame } from '../frames/header.js';
 import {
   encodeFrame,
   frameFlags,
+  headerBytes,
   offsetMax,
   readOffset,
   restampFrame,
+  sealFrame,
   writeOffset,
 } from '../frames/header.js';
 import type { Limits } from '../limits.js';
@@ -238,31 +240,36 @@ export class Connection implements PortClient {
     if (this.#state.at === 'closed') {
       throw new HawserError('connection_closed', 'the connection is closed', { cause: this.#state.error });
     }
-    const payload = this.#codec.encode(name, body);
+    const frame = this.#codec.encode(name, body, headerBytes);
+    const payloadBytes = frame.length - headerBytes;
     const number = this.#log.nextNumber;
-    if (payload.length > this.agreement.frameBytesMax) {
-      const text = `${name} of ${payload.length} bytes exceeds frameBytesMax ${this.agreement.frameBytesMax}`;
+    if (payloadBytes > this.agreement.frameBytesMax) {
+      const text = `${name} of ${payloadBytes} bytes exceeds frameBytesMax ${this.agreement.frameBytesMax}`;
       if (requests.has(name)) throw new HawserError('frame_too_large', text);
       return this.#sendShortened(channel, name, body, text);
     }
-    const full = this.#log.full(payload.length);
+    const full = this.#log.full(payloadBytes);
     if (full !== undefined) {
       if (requests.has(name)) throw full;
       this.#fail(full);
       return number;
     }
-    const frame = encodeFrame({
+    sealFrame(frame, {
       type: frameTypes[name].id,
       flags: this.checked ? frameFlags.CHECKED : 0,
       lane: this.lane,
       channel,
       offset: number,
-      payload,
     });
     this.#log.sent(frame);
     this.#messages.push(frame);
     this.#requestFlush();
     return number;
+  }
+
+  /** What was sent in this turn leaves now, and not only when it is over: see `Port.flush`. */
+  flush(): void {
+    if (this.#state.at === 'open') this.#state.port.flush();
   }
 
   /** Whether the other side takes a message of that size. */
@@ -457,11 +464,8 @@ export class Connection implements PortClient {
 
   nextUrgent(): Uint8Array | undefined {
     if (this.#state.at !== 'open') return undefined;
-    const link = this.#links.shift();
-    if (link !== undefined) return link;
     // Whatever leaves takes along what is owed anyway.
-    const owed = this.#creditFrame() ?? this.#ackFrame();
-    return owed ?? this.#messages.shift();
+    return this.#links.shift() ?? this.#creditFrame() ?? this.#ackFrame() ?? this.#messages.shift();
   }
 
   nextStream(): SendStream | undefined {
@@ -572,6 +576,11 @@ export class Connection implements PortClient {
 
   #message(name: MessageFrameName, frame: Frame): void {
     if (!this.#accept(name, frame)) return;
+    this.#handle(name, frame);
+    this.#acknowledge();
+  }
+
+  #handle(name: MessageFrameName, frame: Frame): void {
     let body: Payload<MessageFrameName>;
     try {
       body = this.#codec.decode(name, frame.payload);
@@ -591,7 +600,7 @@ export class Connection implements PortClient {
     }
   }
 
-  /** @returns whether it is the next message, and not one that came before. */
+  /** @returns whether it is the next message, which is to be acknowledged when it was handled. */
   #accept(name: string, frame: Frame): boolean {
     const verdict = this.#log.accept(frame.offset);
     if (verdict === 'missing') {
@@ -601,9 +610,13 @@ export class Connection implements PortClient {
       );
       return false;
     }
+    if (verdict === 'repeat') this.#acknowledge();
+    return verdict === 'next';
+  }
+
+  #acknowledge(): void {
     if (this.#log.ackDue >= this.#limits.ackMessagesMax) this.#requestFlush();
     else this.#owe();
-    return verdict === 'next';
   }
 
   /** A message that cannot be taken: the one who sent it is told, unless it is itself a reply. */
@@ -665,6 +678,7 @@ export class Connection implements PortClient {
       code: 'unsupported',
       message: `message type 0x${frame.type.toString(16)} is not known to generation ${this.agreement.generation}`,
     });
+    this.#acknowledge();
   }
 
   #violation(message: string): void {
@@ -685,7 +699,7 @@ export class Connection implements PortClient {
 
   /** Acknowledgements and last credits go with the next frame, or by themselves a little later. */
   #owe(): void {
-    if (this.#cancelAckTimer !== undefined || this.#state.at !== 'open') return;
+    if (this.#cancelAckTimer !== undefined || this.#state.at !== 'open' || this.#state.port.flushDue) return;
     this.#cancelAckTimer = this.#clock.after(this.#limits.ackDelayMs, () => {
       this.#cancelAckTimer = undefined;
       this.#requestFlush();
@@ -712,10 +726,12 @@ export class Connection implements PortClient {
     consumed: number,
     finished: boolean,
   ): Uint8Array {
-    const payload = new Uint8Array(creditPayloadBytes);
-    payload[0] = typeId;
-    writeOffset(payload, 1, consumed);
-    return this.#encodeLink('Credit', channel, limit, payload, finished ? frameFlags.FIN : 0);
+    const flags = (this.checked ? frameFlags.CHECKED : 0) | (finished ? frameFlags.FIN : 0);
+    const frame = Buffer.allocUnsafe(headerBytes + creditPayloadBytes);
+    frame[headerBytes] = typeId;
+    writeOffset(frame, headerBytes + 1, consumed);
+    sealFrame(frame, { type: frameTypes.Credit.id, flags, lane: this.lane, channel, offset: limit });
+    return frame;
   }
 
   #bye(reason: HawserError | undefined): Uint8Array {

@@ -84,9 +84,7 @@ export class MessageLog {
   /** The other side has everything up to `number`. @returns false when that was never sent. */
   acknowledged(number: number): boolean {
     if (number > this.#sent) return false;
-    for (const frame of this.#unacked.splice(0, Math.max(0, number - this.#acked)))
-      this.#unackedBytes -= frame.length;
-    this.#acked = Math.max(this.#acked, number);
+    for (; this.#acked < number; this.#acked++) this.#unackedBytes -= this.#unacked.shift()?.length ?? 0;
     return true;
   }
 

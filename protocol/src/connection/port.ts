@@ -47,6 +47,8 @@ export interface PortCounters {
 const copyBytesMax = 8 * 1024;
 const scratchBytes = 64 * 1024;
 
+const now = Promise.resolve();
+
 /** Greetings and goodbyes that may wait for the line: one of each for every lane. */
 const greetingsMax = 512;
 
@@ -85,6 +87,13 @@ export class Port {
   /** It took less than all: nothing is written before it says `writable`. */
   #lineFull = false;
   #flushScheduled = false;
+  /** Something left before the turn's end. */
+  #flushedEarly = false;
+  readonly #flushNow = (): void => {
+    this.#flushScheduled = false;
+    this.#flushedEarly = false;
+    this.#flush();
+  };
   #afterFlush: (() => void)[] = [];
   #state: 'open' | 'closed' = 'open';
 
@@ -180,10 +189,23 @@ export class Port {
   requestFlush(): void {
     if (this.#flushScheduled || this.#state === 'closed') return;
     this.#flushScheduled = true;
-    queueMicrotask(() => {
-      this.#flushScheduled = false;
-      this.#flush();
-    });
+    // queueMicrotask would take three times as long: it makes an AsyncResource and a closure.
+    void now.then(this.#flushNow);
+  }
+
+  /**
+   * Sends what was requested to be sent now, for a caller who has done all that belongs together and for whom
+   * somebody waits. Once in a turn: of many such callers the first one's goes ahead, the others' together.
+   */
+  flush(): void {
+    if (!this.#flushScheduled || this.#flushedEarly) return;
+    this.#flushedEarly = true;
+    this.#flush();
+  }
+
+  /** Something is about to be sent, which takes along whatever is owed. */
+  get flushDue(): boolean {
+    return this.#flushScheduled;
   }
 
   /** Closes the line when everything that is ready to go has been taken by it. */

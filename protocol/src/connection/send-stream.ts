@@ -93,7 +93,7 @@ export class SendStream {
       lane: owner.lane,
       channel: options.channel,
       offset: 0,
-      payload: new Uint8Array(0),
+      payload: nothing,
     };
   }
 

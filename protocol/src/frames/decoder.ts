@@ -98,7 +98,7 @@ export class FrameDecoder {
   room(): Uint8Array {
     if (this.#start === this.#end) this.#rest();
     if (this.#buffer.length - this.#end < roomMin) this.#makeRoom();
-    return this.#buffer.subarray(this.#end);
+    return this.#end === 0 ? this.#buffer : this.#buffer.subarray(this.#end);
   }
 
   /** The first `bytes` of the last `room` were filled: decodes what is complete. */
@@ -176,7 +176,7 @@ export class FrameDecoder {
         this.#incompleteLane = readUint16(buffer, at + headerAt.lane);
         return;
       }
-      const payload = buffer.subarray(at + headerBytes, end);
+      const payload = length === 0 ? emptyPayload : buffer.subarray(at + headerBytes, end);
       if (checked && frameCrc(buffer, at, flags, payload) !== crc) {
         // The header checked, so the length is believed: nothing inside a damaged payload is taken for a frame.
         // Without a payload it may have been cut off in its last field, and another begins there.

@@ -73,29 +73,45 @@ export function writeOffset(bytes: Uint8Array, at: number, value: number): void 
   writeUint32(bytes, at + 4, value % two32);
 }
 
+/** What a header says beside its payload's length. */
+export type FrameHeader = Omit<Frame, 'payload'>;
+
 /**
  * Writes a frame's header at `at` of `target`.
  *
  * @param payload the payload, for its length and, where `flags` has `CHECKED`, for its checksum.
  */
-export function writeHeader(
+export function writeHeader(target: Uint8Array, at: number, frame: Readonly<Frame>): void {
+  writeFields(target, at, frame, frame.payload.length);
+  writeUint32(target, at + headerAt.crc, frameCrc(target, at, frame.flags, frame.payload));
+}
+
+/** Writes the header of a frame whose payload is there already: everything behind the first `headerBytes`. */
+export function sealFrame(bytes: Uint8Array, header: Readonly<FrameHeader>): void {
+  writeFields(bytes, 0, header, bytes.length - headerBytes);
+  const ofHeader = crc32(bytes, 0, headerAt.crc);
+  const checked = (header.flags & frameFlags.CHECKED) !== 0 && bytes.length > headerBytes;
+  writeUint32(bytes, headerAt.crc, checked ? crc32(bytes, headerBytes, bytes.length, ofHeader) : ofHeader);
+}
+
+function writeFields(
   target: Uint8Array,
   at: number,
-  frame: { type: number; flags: number; lane: number; channel: number; offset: number; payload: Uint8Array },
+  header: Readonly<FrameHeader>,
+  payloadBytes: number,
 ): void {
   target[at] = magic0;
   target[at + 1] = magic1;
-  target[at + headerAt.type] = frame.type;
-  target[at + headerAt.flags] = frame.flags;
-  target[at + headerAt.lane] = frame.lane >>> 8;
-  target[at + headerAt.lane + 1] = frame.lane;
-  writeUint32(target, at + headerAt.channel, frame.channel);
-  writeOffset(target, at + headerAt.offset, frame.offset);
-  writeUint32(target, at + headerAt.length, frame.payload.length);
-  const check = frame.flags & frameFlags.CHECKED ? headerCheck(target, at) : 0;
+  target[at + headerAt.type] = header.type;
+  target[at + headerAt.flags] = header.flags;
+  target[at + headerAt.lane] = header.lane >>> 8;
+  target[at + headerAt.lane + 1] = header.lane;
+  writeUint32(target, at + headerAt.channel, header.channel);
+  writeOffset(target, at + headerAt.offset, header.offset);
+  writeUint32(target, at + headerAt.length, payloadBytes);
+  const check = header.flags & frameFlags.CHECKED ? headerCheck(target, at) : 0;
   target[at + headerAt.check] = check >>> 8;
   target[at + headerAt.check + 1] = check;
-  writeUint32(target, at + headerAt.crc, frameCrc(target, at, frame.flags, frame.payload));
 }
 
 /** The checksum that belongs into the header at `at`: CRC-32 (zlib's) of its first 24 bytes, and of the payload where CHECKED. */
@@ -119,38 +135,22 @@ export function headerCheck(bytes: Uint8Array, at: number): number {
 const nothing = new Uint8Array(0);
 
 /** One whole frame in a buffer of its own. `payload` is copied. */
-export function encodeFrame(frame: {
-  type: number;
-  flags?: number;
-  lane?: number;
-  channel?: number;
-  offset?: number;
-  payload?: Uint8Array;
-}): Uint8Array {
-  const payload = frame.payload ?? nothing;
+export function encodeFrame(frame: { readonly type: number } & Partial<Readonly<Frame>>): Uint8Array {
+  const { type, flags = 0, lane = 0, channel = 0, offset = 0, payload = nothing } = frame;
   const bytes = Buffer.allocUnsafe(headerBytes + payload.length);
   bytes.set(payload, headerBytes);
-  writeHeader(bytes, 0, {
-    type: frame.type,
-    flags: frame.flags ?? 0,
-    lane: frame.lane ?? 0,
-    channel: frame.channel ?? 0,
-    offset: frame.offset ?? 0,
-    payload,
-  });
+  sealFrame(bytes, { type, flags, lane, channel, offset });
   return bytes;
 }
 
 /** Puts an encoded frame onto another lane, and changes whether it is CHECKED, in place. */
 export function restampFrame(bytes: Uint8Array, lane: number, checked: boolean): void {
   const before = bytes[headerAt.flags] as number;
-  const flags = checked ? before | frameFlags.CHECKED : before & ~frameFlags.CHECKED;
-  writeHeader(bytes, 0, {
+  sealFrame(bytes, {
     type: bytes[headerAt.type] as number,
-    flags,
+    flags: checked ? before | frameFlags.CHECKED : before & ~frameFlags.CHECKED,
     lane,
     channel: readUint32(bytes, headerAt.channel),
     offset: readOffset(bytes, headerAt.offset),
-    payload: bytes.subarray(headerBytes),
   });
 }

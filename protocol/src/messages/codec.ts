@@ -3,11 +3,17 @@ import * as v from 'valibot';
 import { HawserError } from '../errors.js';
 import type { Limits } from '../limits.js';
 import { defaultLimits } from '../limits.js';
+import type { ReadPayload } from './payload-reader.js';
+import { payloadReader, unread } from './payload-reader.js';
+import { PayloadWriter } from './payload-writer.js';
 import type { Payload, PayloadName } from './schemas.js';
 import { payloadSchemas } from './schemas.js';
 
+const readers: { [N in PayloadName]?: ReadPayload } = {};
+
 /** Encodes and decodes the MessagePack maps of link frames and messages, and checks them against their schemas. */
 export class MessageCodec {
+  readonly #writer = new PayloadWriter();
   readonly #encoder: Encoder;
   readonly #decoder: Decoder;
   readonly #limits: Limits;
@@ -29,9 +35,17 @@ export class MessageCodec {
     });
   }
 
-  /** @returns a buffer of its own. */
-  encode<N extends PayloadName>(_name: N, payload: Payload<N>): Uint8Array {
-    return this.#encoder.encode(payload);
+  /**
+   * @param headroom bytes that are left free in front.
+   * @returns a buffer of its own.
+   */
+  encode<N extends PayloadName>(_name: N, payload: Payload<N>, headroom = 0): Uint8Array {
+    const written = this.#writer.write(payload, headroom, this.#limits.messageDepthMax);
+    if (written !== undefined) return written;
+    const encoded = this.#encoder.encode(payload);
+    const bytes = new Uint8Array(headroom + encoded.length);
+    bytes.set(encoded, headroom);
+    return bytes;
   }
 
   /**
@@ -40,6 +54,13 @@ export class MessageCodec {
    * @throws HawserError `message_invalid`, naming the type and what was wrong with it.
    */
   decode<N extends PayloadName>(name: N, bytes: Uint8Array): Payload<N> {
+    const read = (readers[name] ??= payloadReader(payloadSchemas[name]));
+    const value = read(bytes, this.#limits);
+    return value === unread ? this.#judge(name, bytes) : (value as Payload<N>);
+  }
+
+  /** For what is wrong, and for what is allowed and rare. @throws HawserError as `decode`. */
+  #judge<N extends PayloadName>(name: N, bytes: Uint8Array): Payload<N> {
     assertModest(name, bytes, this.#limits);
     let decoded: unknown;
     try {
