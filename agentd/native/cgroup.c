@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -23,6 +24,32 @@
 /* Reads a file of the directory from its beginning; returns its bytes. */
 HAWSER_API int64_t hawser_read_at(int32_t directory, const uint8_t *name, uint8_t *buffer, int64_t capacity) {
   return read_small_file(directory, (const char *)name, (char *)buffer, capacity);
+}
+
+/* What an open cgroup.events says: 1 where a process is in the cgroup or below it, and 2 where all stand still. */
+HAWSER_API int32_t hawser_cgroup_events(int32_t fd) {
+  char text[256];
+  ssize_t bytes = pread(fd, text, sizeof text - 1, 0);
+  if (bytes < 0) return -errno;
+  text[bytes] = 0;
+  return (strstr(text, "populated 1") != NULL ? 1 : 0) | (strstr(text, "frozen 1") != NULL ? 2 : 0);
+}
+
+/* The number behind `key` in a file of `key number` lines; 0 where there is none. */
+static double keyed_number(const char *text, const char *key) {
+  const char *found = strstr(text, key);
+  return found == NULL ? 0 : (double)strtoull(found + strlen(key), NULL, 10);
+}
+
+/* CPU time of an open cpu.stat: in user mode and in the kernel, microseconds. */
+HAWSER_API int32_t hawser_cgroup_cpu(int32_t fd, double *times) {
+  char text[1024];
+  ssize_t bytes = pread(fd, text, sizeof text - 1, 0);
+  if (bytes < 0) return -errno;
+  text[bytes] = 0;
+  times[0] = keyed_number(text, "user_usec ");
+  times[1] = keyed_number(text, "system_usec ");
+  return 0;
 }
 
 /* Writes `bytes` in one write, as the files of a cgroup want it. */

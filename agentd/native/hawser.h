@@ -51,6 +51,8 @@ int32_t hawser_write_at(int32_t directory, const uint8_t *name, const uint8_t *b
 int32_t hawser_open_directory(int32_t parent, const uint8_t *path, int32_t make);
 int32_t hawser_lock(int32_t fd);
 int32_t hawser_cgroup_remove(int32_t parent, const uint8_t *name);
+int32_t hawser_cgroup_events(int32_t fd);
+int32_t hawser_cgroup_cpu(int32_t fd, double *times);
 int32_t hawser_cgroup_pids(int32_t directory, int32_t *out, int32_t capacity);
 int32_t hawser_cgroup_signal(int32_t directory, const int32_t *pids, int32_t count, int32_t signal, int32_t capacity);
 int32_t hawser_walk(const struct walk_request *request, const uint8_t *marker, const struct known_process *known,
@@ -69,6 +71,7 @@ int32_t hawser_loopback_up(void);
 /* launcher.c */
 int32_t hawser_launch(const uint8_t *request, uint32_t request_bytes, int32_t *out);
 int32_t hawser_launch_release(int32_t handle);
+int32_t hawser_launch_ahead(void);
 
 /* process.c */
 int32_t hawser_wait_pidfd(int32_t pidfd, double *out);

@@ -90,6 +90,7 @@ struct launch {
   int status;      /* write end, close-on-exec, above 2 */
   int credentialed;
   int joins_cgroup; /* the child is not born in its cgroup: it has to enter it itself */
+  uint64_t to_reset; /* signals that may not have the default disposition, 1 << (number - 1) each */
 };
 
 /* The child's life up to execve; never returns. `argument` is its struct launch. */

@@ -24,11 +24,12 @@ __attribute__((noreturn)) static void fail(const struct launch *launch, int stag
     if (try_result < 0) fail(launch, stage, try_result, detail, -1); \
   } while (0)
 
-static void reset_dispositions(void) {
+static void reset_dispositions(const struct launch *launch) {
   /* struct sigaction as the kernel has it: handler, flags, restorer, mask; all zero is SIG_DFL. */
   uint64_t action[4] = {0, 0, 0, 0};
   for (int signal = 1; signal <= 64; signal++) {
-    if (signal != SIGKILL && signal != SIGSTOP) RAW4(SYS_rt_sigaction, signal, action, 0, 8);
+    int due = (launch->to_reset >> (signal - 1)) & 1;
+    if (due && signal != SIGKILL && signal != SIGSTOP) RAW4(SYS_rt_sigaction, signal, action, 0, 8);
   }
 }
 
@@ -165,7 +166,7 @@ void launch_child(void *argument) {
   const struct request_header *request = launch->request;
 
   if (launch->joins_cgroup) join_cgroup(launch);
-  reset_dispositions();
+  reset_dispositions(launch);
   TRY(STAGE_SETSID, -1, RAW0(SYS_setsid));
   if (request->timer_slack_ns > 0) RAW5(SYS_prctl, PR_SET_TIMERSLACK, request->timer_slack_ns, 0, 0, 0);
   if (request->flags & FLAG_TERMINAL) open_terminal(launch);

@@ -63,6 +63,7 @@ static napi_value number(napi_env env, int64_t result) {
 
 FUNCTION(js_launch, hawser_launch(MEMORY(0), U32(1), MEMORY(2)))
 FUNCTION(js_launch_release, hawser_launch_release(I32(0)))
+FUNCTION(js_launch_ahead, hawser_launch_ahead())
 FUNCTION(js_wait_pidfd, hawser_wait_pidfd(I32(0), MEMORY(1)))
 FUNCTION(js_signal_pidfd, hawser_signal_pidfd(I32(0), I32(1)))
 FUNCTION(js_kill, hawser_kill(I32(0), I32(1)))
@@ -94,6 +95,8 @@ FUNCTION(js_write_at, hawser_write_at(I32(0), MEMORY(1), MEMORY(2), I64(3)))
 FUNCTION(js_open_directory, hawser_open_directory(I32(0), MEMORY(1), I32(2)))
 FUNCTION(js_lock, hawser_lock(I32(0)))
 FUNCTION(js_cgroup_remove, hawser_cgroup_remove(I32(0), MEMORY(1)))
+FUNCTION(js_cgroup_events, hawser_cgroup_events(I32(0)))
+FUNCTION(js_cgroup_cpu, hawser_cgroup_cpu(I32(0), MEMORY(1)))
 FUNCTION(js_cgroup_pids, hawser_cgroup_pids(I32(0), MEMORY(1), I32(2)))
 FUNCTION(js_cgroup_signal, hawser_cgroup_signal(I32(0), MEMORY(1), I32(2), I32(3), I32(4)))
 FUNCTION(js_walk, hawser_walk(MEMORY(0), MEMORY(1), MEMORY(2), MEMORY(3), MEMORY(4), I32(5)))
@@ -232,6 +235,7 @@ static const struct {
 } functions[] = {
     {"launch", js_launch},
     {"launchRelease", js_launch_release},
+    {"launchAhead", js_launch_ahead},
     {"waitPidfd", js_wait_pidfd},
     {"signalPidfd", js_signal_pidfd},
     {"kill", js_kill},
@@ -263,6 +267,8 @@ static const struct {
     {"openDirectory", js_open_directory},
     {"lock", js_lock},
     {"cgroupRemove", js_cgroup_remove},
+    {"cgroupEvents", js_cgroup_events},
+    {"cgroupCpu", js_cgroup_cpu},
     {"cgroupPids", js_cgroup_pids},
     {"cgroupSignal", js_cgroup_signal},
     {"walk", js_walk},

@@ -107,6 +107,9 @@ export const launch = added('launch') as (
 
 export const launchRelease = added('launchRelease') as (handle: LaunchHandle) => number;
 
+/** Makes the pipes of the next launch; a negative errno where that is not possible now. */
+export const launchAhead = added('launchAhead') as () => number;
+
 /** Length of the `out` array of `waitPidfd`; its positions are in `processes/exit-status.ts`. */
 export const waitOutLength = 11;
 
@@ -254,6 +257,12 @@ export const lock = added('lock') as (fd: number) => number;
 
 /** Removes a cgroup and those below it; -EBUSY while there are processes. */
 export const cgroupRemove = added('cgroupRemove') as (parent: number, name: Uint8Array) => number;
+
+/** What an open cgroup.events says: 1, populated; 2, frozen; their sum. */
+export const cgroupEvents = added('cgroupEvents') as (fd: number) => number;
+
+/** CPU time of an open cpu.stat: `times` gets that in user mode and that in the kernel, microseconds. */
+export const cgroupCpu = added('cgroupCpu') as (fd: number, times: Float64Array) => number;
 
 /** The live processes of a cgroup and those below it: how many, -ENOBUFS beyond `capacity`. */
 export const cgroupPids = added('cgroupPids') as (

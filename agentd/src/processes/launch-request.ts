@@ -24,6 +24,9 @@ export interface LaunchRequest {
   readonly timerSlackNs?: number | undefined;
 }
 
+/** A request that is still being made: what contains its child has its part in it. */
+export type LaunchDraft = { -readonly [K in keyof LaunchRequest]: LaunchRequest[K] };
+
 /** `stdin: 'null'` is /dev/null, also beside a terminal: an end that no change of the terminal's mode undoes. */
 export type LaunchStdio =
   | { readonly kind: 'pipes'; readonly stdin: 'pipe' | 'null' }

@@ -7,7 +7,7 @@ import { type LaunchRequest, LaunchRequestEncoder, malformedRequest } from './la
 import { POLL_IN, type Poller, type Watch } from './poller.js';
 
 export type { LaunchFailure } from './launch-failure.js';
-export type { LaunchRequest } from './launch-request.js';
+export type { LaunchDraft, LaunchRequest } from './launch-request.js';
 
 /**
  * A child from its launch on. The descriptors (-1 where there is none) are the caller's from the
@@ -69,6 +69,11 @@ export class Launcher {
     });
     this.#pending++;
     return launch;
+  }
+
+  /** Does what can be done of the next launch when nobody waits for it. */
+  prepare(): void {
+    native.launchAhead();
   }
 
   /** The kernel may refuse to watch one descriptor more (ENOSPC, ENOMEM): then nobody owns the child. */

@@ -101,7 +101,9 @@ export class Poller {
     this.wakes++;
     if (count < 0) throw systemCallError('epoll_wait', count, 'poller');
     const events = this.#events;
-    for (let at = 0; at < count * 3; at += 3) {
+    // The latest first: a process that dies closes its outputs and is dead then, and whoever is told of its death
+    // finds the outputs' ends without being told of each.
+    for (let at = (count - 1) * 3; at >= 0; at -= 3) {
       // A callback before this one may have stopped the watch, or closed the descriptor and have
       // watched another under its number: then the generations differ.
       const watch = this.#watches[events[at] as number];

@@ -68,6 +68,11 @@ export class Attachment implements ChannelHandler {
     if (this.channel.connection.open) this.channel.send(name, body);
   }
 
+  /** What it was told leaves now. */
+  flush(): void {
+    if (this.channel.connection.open) this.channel.connection.flush();
+  }
+
   /** Forgets the channel: nothing more is sent. */
   release(): void {
     this.#handler = undefined;

@@ -1,7 +1,8 @@
+import { constants } from 'node:os';
 import type { ExecRequest, Text } from '@hawser/protocol';
 import { defaultLimits, HawserError, systemClock } from '@hawser/protocol';
 import type { CgroupLimits } from '../processes/containment/process-tree.js';
-import type { LaunchRequest } from '../processes/launch-request.js';
+import type { LaunchDraft } from '../processes/launch-request.js';
 import type { WindowSize } from '../processes/pseudo-terminal.js';
 import { getLimit, limitNumber, type ResourceLimit, resourceLimit } from '../processes/rlimits.js';
 import { signalNumber } from '../processes/signals.js';
@@ -10,8 +11,8 @@ import type { Retention } from './output-spool.js';
 
 /** Everything that an exec request asks for, checked, in the launcher's terms. */
 export interface ExecPlan {
-  /** Without `stdio`, which is known when the terminal is. */
-  readonly launch: Omit<LaunchRequest, 'stdio'>;
+  /** To be completed by whoever makes the terminal, where there is to be one, and by what contains the command. */
+  readonly launch: LaunchDraft;
   readonly cgroup: CgroupLimits | undefined;
   readonly terminal: WindowSize | undefined;
   readonly stdin: 'pipe' | 'null';
@@ -51,15 +52,23 @@ const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 const nofile = limitNumber('nofile');
 /** INR_OPEN_CUR of the kernel. */
 const defaultDescriptors = 1024n;
+const defaultKillSignal = constants.signals.SIGTERM;
 const defaultKillGraceMs = 5_000;
+/** How long the agent's own user is not looked up again. */
+const selfMs = 1_000;
 const timeoutMsMax = 2 ** 31 - 1;
 /** What a session may be called: it is kept when the session has ended. */
 const labelsMax = 64;
 const labelBytesMax = 16 * 1024;
 const keyBytesMax = 1024;
 
-/** Variables, `NAME=value`, by name, in order of first mention. */
-type Environment = ReadonlyMap<string, Buffer>;
+/** Variables, `NAME=value`. */
+interface Environment {
+  /** In order of first mention. */
+  readonly byName: ReadonlyMap<string, Buffer>;
+  /** The same. */
+  readonly entries: readonly Buffer[];
+}
 
 /** What requests are planned with; one for the agent. */
 export class ExecPlanContext {
@@ -67,13 +76,13 @@ export class ExecPlanContext {
   /** The agent's own variables. */
   readonly environment: Environment;
   /**
-   * How many descriptors a command may have open where its request does not say. Node raises its own
+   * The limits of a command whose request names none: how many descriptors it may have open. Node raises its own
    * soft limit to the hard one when it starts; what it had before is lost, and a command must not
    * inherit that (select(2) breaks beyond 1024), so it is Linux's own default again.
    */
-  readonly descriptors: ResourceLimit;
+  readonly defaultLimits: readonly ResourceLimit[];
   readonly #uid: number;
-  #self: { user: User; until: number } | undefined;
+  #self: User | undefined;
   /** What a user's commands get where the request says nothing, with pipes and in a terminal. */
   readonly #defaults = new WeakMap<User, { readonly pipes: Environment; readonly terminal: Environment }>();
 
@@ -83,9 +92,10 @@ export class ExecPlanContext {
    */
   constructor(users: Users, environment: readonly Buffer[], uid: number) {
     this.users = users;
-    this.environment = byName(environment);
+    this.environment = environmentFrom(environment);
     const { resource, hard } = getLimit(process.pid, nofile);
-    this.descriptors = { resource, soft: hard < defaultDescriptors ? hard : defaultDescriptors, hard };
+    const soft = hard < defaultDescriptors ? hard : defaultDescriptors;
+    this.defaultLimits = [{ resource, soft, hard }];
     this.#uid = uid;
   }
 
@@ -94,11 +104,11 @@ export class ExecPlanContext {
    * ask the files each time would be a tenth of a short command's cost here.
    */
   self(): User {
-    const now = systemClock.now();
-    if (this.#self === undefined || now >= this.#self.until) {
-      this.#self = { user: this.users.lookup(String(this.#uid)), until: now + 1000 };
+    if (this.#self === undefined) {
+      this.#self = this.users.lookup(String(this.#uid));
+      systemClock.after(selfMs, () => (this.#self = undefined));
     }
-    return this.#self.user;
+    return this.#self;
   }
 
   defaultEnvironment(user: User, terminal: boolean): Environment {
@@ -106,7 +116,7 @@ export class ExecPlanContext {
     if (defaults === undefined) {
       const variables = defaultVariables(user);
       const terminalVariables = [...variables, Buffer.from('TERM=xterm-256color')];
-      defaults = { pipes: byName(variables), terminal: byName(terminalVariables) };
+      defaults = { pipes: environmentFrom(variables), terminal: environmentFrom(terminalVariables) };
       this.#defaults.set(user, defaults);
     }
     return terminal ? defaults.terminal : defaults.pipes;
@@ -119,10 +129,17 @@ export function planExec(request: ExecRequest, context: ExecPlanContext): ExecPl
   const cmd = toBytes(request.cmd);
   if (cmd.length === 0) throw new HawserError('not_found', 'cmd is empty', { stage: 'lookup' });
   const env = environmentOf(request, context, user);
-  const launch: Omit<LaunchRequest, 'stdio'> = {
+  const detached = request.detached === true;
+  const survives = request.surviveAgent === true;
+  if (survives && !detached) throw refused('surviveAgent is for a detached command only');
+  const onDisconnect = onDisconnectOf(request);
+  const key = keyOf(request);
+  const stdin = request.stdin ?? 'pipe';
+  const launch: LaunchDraft = {
     candidates: candidatesOf(cmd, env),
-    argv: [cmd, ...(request.args ?? []).map(toBytes)],
-    env: [...env.values()],
+    argv: argumentsOf(cmd, request.args),
+    env: env.entries,
+    stdio: { kind: 'pipes', stdin },
     rlimits: limitsOf(request, context),
     noNewPrivileges: request.noNewPrivileges ?? false,
     cwd: request.cwd === undefined ? undefined : toBytes(request.cwd),
@@ -130,16 +147,22 @@ export function planExec(request: ExecRequest, context: ExecPlanContext): ExecPl
     umask: optionalInRange('umask', request.umask, 0, 0o777),
     nice: optionalInRange('nice', request.nice, -20, 19),
     oomScoreAdj: optionalInRange('oomScoreAdj', request.oomScoreAdj, -1000, 1000),
+    cgroupFd: undefined,
+    timerSlackNs: undefined,
   };
   return {
     launch,
     cgroup: request.cgroup,
     terminal: request.tty,
-    stdin: request.stdin ?? 'pipe',
+    stdin,
     timeoutMs: optionalInRange('timeoutMs', request.timeoutMs, 1, timeoutMsMax),
-    killSignal: signalNumber(request.killSignal ?? 'SIGTERM'),
+    killSignal: request.killSignal === undefined ? defaultKillSignal : signalNumber(request.killSignal),
     killGraceMs: inRange('killGraceMs', request.killGraceMs ?? defaultKillGraceMs, 0, timeoutMsMax),
-    ...keepingOf(request),
+    retention: retentionOf(request),
+    onDisconnect,
+    kept: detached || key !== undefined || onDisconnect.action === 'keep',
+    key,
+    survives,
     description: {
       cmd: request.cmd,
       args: request.args ?? noArguments,
@@ -148,7 +171,7 @@ export function planExec(request: ExecRequest, context: ExecPlanContext): ExecPl
       uid: user.uid,
       gid: user.gid,
       cwd: request.cwd,
-      detached: request.detached === true,
+      detached,
     },
   };
 }
@@ -168,37 +191,44 @@ function labelsOf({ labels }: ExecRequest): SessionDescription['labels'] {
   return labels;
 }
 
-/** A detached command outlives its host, and is not held up by nobody reading it; another ends with its host. */
-function keepingOf(
-  request: ExecRequest,
-): Pick<ExecPlan, 'retention' | 'onDisconnect' | 'kept' | 'key' | 'survives'> {
-  const detached = request.detached === true;
-  const survives = request.surviveAgent === true;
-  if (survives && !detached) throw refused('surviveAgent is for a detached command only');
-  const keyBytes = request.key === undefined ? 0 : Buffer.byteLength(request.key);
-  if (keyBytes > keyBytesMax) throw refused(`a key of ${keyBytes} bytes is longer than ${keyBytesMax}`);
-  const action = request.onDisconnect?.action ?? (detached ? 'keep' : 'terminate');
-  const historyBytes = request.historyBytes ?? (detached ? defaultLimits.spoolBytesMax : 0);
+const noHistory: Retention = { historyBytes: 0, whenFull: 'block' };
+const endAtOnce: OnDisconnect = { afterMs: 0, action: 'terminate' };
+
+/** A detached command is not held up by nobody reading it. */
+function retentionOf({ detached, historyBytes, whenFull }: ExecRequest): Retention {
+  if (detached !== true && historyBytes === undefined && whenFull === undefined) return noHistory;
+  const bytes = historyBytes ?? (detached === true ? defaultLimits.spoolBytesMax : 0);
   return {
-    retention: {
-      historyBytes: inRange('historyBytes', historyBytes, 0, defaultLimits.historyBytesMax),
-      whenFull: request.whenFull ?? (detached ? 'dropOldest' : 'block'),
-    },
-    onDisconnect: {
-      afterMs: inRange('onDisconnect.afterMs', request.onDisconnect?.afterMs ?? 0, 0, timeoutMsMax),
-      action,
-    },
-    kept: detached || request.key !== undefined || action === 'keep',
-    key: request.key,
-    survives,
+    historyBytes: inRange('historyBytes', bytes, 0, defaultLimits.historyBytesMax),
+    whenFull: whenFull ?? (detached === true ? 'dropOldest' : 'block'),
   };
 }
 
-function limitsOf(request: ExecRequest, context: ExecPlanContext): ResourceLimit[] {
-  const limits = (request.rlimits ?? []).map(({ resource, soft, hard }) =>
-    resourceLimit(resource, soft, hard),
-  );
-  return limits.some(({ resource }) => resource === nofile) ? limits : [context.descriptors, ...limits];
+/** A detached command outlives its host; another ends with it. */
+function onDisconnectOf({ detached, onDisconnect }: ExecRequest): OnDisconnect {
+  if (detached !== true && onDisconnect === undefined) return endAtOnce;
+  return {
+    afterMs: inRange('onDisconnect.afterMs', onDisconnect?.afterMs ?? 0, 0, timeoutMsMax),
+    action: onDisconnect?.action ?? (detached === true ? 'keep' : 'terminate'),
+  };
+}
+
+function keyOf({ key }: ExecRequest): string | undefined {
+  const bytes = key === undefined ? 0 : Buffer.byteLength(key);
+  if (bytes > keyBytesMax) throw refused(`a key of ${bytes} bytes is longer than ${keyBytesMax}`);
+  return key;
+}
+
+function argumentsOf(cmd: Buffer, args: ExecRequest['args'] = []): Buffer[] {
+  const argv = [cmd];
+  for (const argument of args) argv.push(toBytes(argument));
+  return argv;
+}
+
+function limitsOf({ rlimits }: ExecRequest, context: ExecPlanContext): readonly ResourceLimit[] {
+  if (rlimits === undefined) return context.defaultLimits;
+  const limits = rlimits.map(({ resource, soft, hard }) => resourceLimit(resource, soft, hard));
+  return limits.some(({ resource }) => resource === nofile) ? limits : [...context.defaultLimits, ...limits];
 }
 
 function inRange(name: string, value: number, min: number, max: number): number {
@@ -226,7 +256,7 @@ function environmentOf(request: ExecRequest, context: ExecPlanContext, user: Use
       ? context.environment
       : context.defaultEnvironment(user, request.tty !== undefined);
   if (request.env === undefined) return base;
-  const entries = new Map(base);
+  const byName = new Map(base.byName);
   for (const given of request.env) {
     const entry = toBytes(given);
     const name = nameOf(entry);
@@ -235,13 +265,14 @@ function environmentOf(request: ExecRequest, context: ExecPlanContext, user: Use
         stage: 'validate',
       });
     }
-    entries.set(name, entry);
+    byName.set(name, entry);
   }
-  return entries;
+  return { byName, entries: [...byName.values()] };
 }
 
-function byName(variables: readonly Buffer[]): Environment {
-  return new Map(variables.map((variable) => [nameOf(variable), variable]));
+function environmentFrom(variables: readonly Buffer[]): Environment {
+  const byName = new Map(variables.map((variable) => [nameOf(variable), variable]));
+  return { byName, entries: [...byName.values()] };
 }
 
 function defaultVariables(user: User): Buffer[] {
@@ -270,7 +301,7 @@ function shown(entry: Buffer): string {
 /** The paths at which the command may be, as execvp(3) tries them, in the PATH that the command gets. */
 function candidatesOf(cmd: Buffer, env: Environment): Buffer[] {
   if (cmd.includes(slash)) return [cmd];
-  const variable = env.get('PATH');
+  const variable = env.byName.get('PATH');
   const path =
     variable === undefined ? defaultPath : variable.toString('latin1', variable.indexOf(equals) + 1);
   const tail = cmd.toString('latin1');

@@ -4,7 +4,6 @@ import * as native from '../ffi/native.js';
 import type { AfterLeader, ProcessTree } from '../processes/containment/process-tree.js';
 import type { WaitResult } from '../processes/exit-status.js';
 import { reapPidfd } from '../processes/exit-status.js';
-import type { LaunchRequest } from '../processes/launch-request.js';
 import type { LaunchedProcess, LaunchFailure } from '../processes/launcher.js';
 import type { Watch } from '../processes/poller.js';
 import { POLL_IN } from '../processes/poller.js';
@@ -35,7 +34,7 @@ export type KillReason = NonNullable<ExitRecord['killedBy']>;
 type SessionState =
   | { at: 'starting' }
   | { at: 'hanging' }
-  | { at: 'running'; startedAtUs: number; startedAt: bigint }
+  | { at: 'running'; startedAtUs: number; startedAtMs: number }
   | { at: 'draining'; exit: ExitRecord }
   | { at: 'ended'; exit: ExitRecord | undefined };
 
@@ -61,6 +60,7 @@ export class ExecSession implements AttachmentHandler {
   readonly #pumps: OutputPump[] = [];
   /** Outputs that ended while the leader lives, which no host was told. */
   readonly #heldEnds: OutputSpool[] = [];
+  #leaderDead = false;
   #cancelHold: (() => void) | undefined;
   readonly #input: InputPump | undefined;
   #state: SessionState = { at: 'starting' };
@@ -94,8 +94,10 @@ export class ExecSession implements AttachmentHandler {
     this.#tree = services.containment.prepare(name.id, plan.cgroup, plan.survives);
     try {
       this.#terminal = plan.terminal === undefined ? undefined : PseudoTerminal.open(plan.terminal);
-      const request = this.#tree.contained({ ...plan.launch, stdio: this.#stdio() });
-      this.#process = services.launcher.launch(request, (failure) => this.#launched(failure));
+      if (this.#terminal !== undefined)
+        plan.launch.stdio = { kind: 'terminal', stdin: plan.stdin, slavePath: this.#terminal.slavePath };
+      this.#tree.contain(plan.launch);
+      this.#process = services.launcher.launch(plan.launch, (failure) => this.#launched(failure));
     } catch (error) {
       this.#terminal?.close();
       this.#tree.abandon();
@@ -396,7 +398,7 @@ export class ExecSession implements AttachmentHandler {
     if (this.#kill !== undefined) return this.#failed(cancelled(this.#kill));
     const startedAtUs = Date.now() * 1000;
     this.#startedAtUs = startedAtUs;
-    this.#state = { at: 'running', startedAtUs, startedAt: process.hrtime.bigint() };
+    this.#state = { at: 'running', startedAtUs, startedAtMs: this.#services.clock.now() };
     for (const attachment of this.#attachments) {
       if (attachment.role === 'starter')
         attachment.tell('ExecStarted', { sessionId: this.id, pid: this.pid, startedAtUs });
@@ -425,6 +427,7 @@ export class ExecSession implements AttachmentHandler {
       this.#drop(attachment);
     }
     this.#closeEnds();
+    this.#services.launcher.prepare();
     this.#forgetWhenOver();
     // The child is dead or dying: its pidfd says when it can be reaped.
   }
@@ -436,11 +439,12 @@ export class ExecSession implements AttachmentHandler {
     const after = this.#tree.leaderDied();
     const result = reapPidfd(this.#process.pidfd);
     if (result === null) return;
+    this.#leaderDead = true;
     // What was to be ended goes with its leader, all of it.
     if (this.#kill !== undefined) this.#control.killTree();
     this.#cancelTimer?.();
-    this.#exitWatch.close();
     if (this.#state.at === 'running') this.#exited(result, after, this.#state);
+    this.#exitWatch.close();
     if (this.#state.at === 'hanging') {
       this.#state = { at: 'ended', exit: undefined };
       this.#services.stoppedRunning(this);
@@ -452,7 +456,7 @@ export class ExecSession implements AttachmentHandler {
   #exited(
     { status, usage }: WaitResult,
     { survivors, oomKilled }: AfterLeader,
-    started: { startedAtUs: number; startedAt: bigint },
+    started: { startedAtUs: number; startedAtMs: number },
   ): void {
     for (const pump of this.#pumps) pump.drain();
     this.#input?.stop();
@@ -468,7 +472,7 @@ export class ExecSession implements AttachmentHandler {
         this.#kill ?? ('signal' in status && this.#control.hasSent(status.signal) ? 'request' : undefined),
       rusage: usage,
       startedAtUs: started.startedAtUs,
-      durationUs: Number((process.hrtime.bigint() - started.startedAt) / 1000n),
+      durationUs: Math.floor((this.#services.clock.now() - started.startedAtMs) * 1000),
       stdout: this.#outputs.stdout.count,
       stderr: this.#outputs.stderr?.count ?? { bytes: 0, dropped: 0 },
       outputComplete: complete,
@@ -480,6 +484,8 @@ export class ExecSession implements AttachmentHandler {
     this.#releaseEnds();
     for (const attachment of this.#attachments) attachment.tell('Exited', exit);
     // What the host waits for leaves first.
+    for (const attachment of this.#attachments) attachment.flush();
+    for (const pump of this.#pumps) if (pump.ended) pump.close();
     setImmediate(() => (complete ? this.#over() : this.#leaderGone()));
   }
 
@@ -493,7 +499,8 @@ export class ExecSession implements AttachmentHandler {
     // A process that dies closes its outputs one by one, and then is dead: told apart, that wakes the host three times.
     if (this.#state.at === 'running') {
       this.#heldEnds.push(output);
-      this.#cancelHold ??= this.#services.clock.after(endHoldMs, () => this.#releaseEnds());
+      if (!this.#leaderDead)
+        this.#cancelHold ??= this.#services.clock.after(endHoldMs, () => this.#releaseEnds());
       return;
     }
     output.finish();
@@ -511,6 +518,7 @@ export class ExecSession implements AttachmentHandler {
 
   #over(): void {
     this.#closeEnds();
+    this.#services.launcher.prepare();
     for (const attachment of this.#attachments) this.consumed(attachment);
     this.#forgetWhenOver();
   }
@@ -556,8 +564,11 @@ export class ExecSession implements AttachmentHandler {
     this.#cancelDisconnect?.();
     this.#closeEnds();
     this.#outputs.close();
-    const record = this.#discarded || this.#exit === undefined ? undefined : this.record;
-    this.#services.over(this, record);
+    // What is told of it does not change any more; the next command, which may be waiting, comes before its record.
+    setImmediate(() => {
+      const record = this.#discarded || this.#exit === undefined ? undefined : this.record;
+      this.#services.over(this, record);
+    });
   }
 
   #after(ms: number, callback: () => void): void {
@@ -566,13 +577,6 @@ export class ExecSession implements AttachmentHandler {
   }
 
   // Descriptors
-
-  #stdio(): LaunchRequest['stdio'] {
-    const { stdin } = this.#plan;
-    return this.#terminal === undefined
-      ? { kind: 'pipes', stdin }
-      : { kind: 'terminal', stdin, slavePath: this.#terminal.slavePath };
-  }
 
   #openOutputs(): void {
     const { poller } = this.#services;

@@ -25,6 +25,7 @@ export class OutputPump {
   readonly #watch: Watch;
   readonly #onEnd: () => void;
   #state: 'reading' | 'full' | 'ended' = 'reading';
+  #open = true;
 
   /** @param onEnd nobody holds the other end any more, and everything was read. */
   constructor(poller: Poller, source: { fd: number; owned: boolean }, spool: OutputSpool, onEnd: () => void) {
@@ -48,7 +49,8 @@ export class OutputPump {
 
   /**
    * Reads what is there now, though the spool may be full: the leader is dead, and what it wrote
-   * is in the pipe. What descendants write meanwhile is left for later turns.
+   * is in the pipe. What descendants write meanwhile is left for later turns. One that has ended by that is
+   * to be closed in the same turn, when what is more urgent was done.
    */
   drain(): void {
     // The first read tells how much that is: a pipe that was made larger holds more than one buffer.
@@ -56,7 +58,7 @@ export class OutputPump {
     for (let first = true; left > 0 && this.#state !== 'ended'; first = false) {
       const bytes = native.read(this.#fd, drainBuffer, 0, Math.min(left, drainBuffer.length));
       if (bytes <= 0) {
-        this.#over(bytes);
+        if (!isPassing(bytes)) this.#end();
         return;
       }
       this.#spool.push(drainBuffer.subarray(0, bytes));
@@ -68,8 +70,9 @@ export class OutputPump {
 
   /** Reads no more, and closes the pipe; what was read stays. Idempotent. */
   close(): void {
-    if (this.#state === 'ended') return;
     this.#state = 'ended';
+    if (!this.#open) return;
+    this.#open = false;
     if (this.#ownsFd) this.#watch.close();
     else this.#watch.stop();
   }
@@ -94,17 +97,23 @@ export class OutputPump {
   #read(room: Uint8Array): number {
     const bytes = native.read(this.#fd, room, 0, room.length);
     if (bytes <= 0) {
-      this.#over(bytes);
+      if (!isPassing(bytes)) {
+        this.close();
+        this.#end();
+      }
       return 0;
     }
     this.#spool.commit(bytes);
     return bytes;
   }
 
-  /** A read gave nothing. 0 is a pipe's end; a terminal whose other side is closed says EIO. */
-  #over(result: number): void {
-    if (result === -EAGAIN || result === -EINTR) return;
-    this.close();
+  #end(): void {
+    this.#state = 'ended';
     this.#onEnd();
   }
+}
+
+/** A read gave nothing, for now. 0 is a pipe's end, though; a terminal whose other side is closed says EIO. */
+function isPassing(result: number): boolean {
+  return result === -EAGAIN || result === -EINTR;
 }

@@ -1,4 +1,5 @@
-import { closeSync, openSync, readSync } from 'node:fs';
+import { ENODEV, systemCallError } from '../../ffi/errno.js';
+import * as native from '../../ffi/native.js';
 import type { Poller, Watch } from '../poller.js';
 import { POLL_PRI } from '../poller.js';
 
@@ -15,21 +16,34 @@ interface Waiter {
   readonly resolve: () => void;
 }
 
-const bytes = Buffer.allocUnsafeSlow(256);
+/** Bits of `native.cgroupEvents`. */
+const populatedBit = 1;
+const frozenBit = 2;
 
 /**
  * Waits for a cgroup to become empty, or frozen. The kernel says so by POLLPRI on cgroup.events, and
- * at most once in 10 ms (CGROUP_FILE_NOTIFY_MIN_INTV). The file is open only while somebody waits.
+ * at most once in 10 ms (CGROUP_FILE_NOTIFY_MIN_INTV). The file is watched only while somebody waits.
  */
 export class CgroupEvents {
-  readonly #path: string;
+  readonly #fd: number;
   readonly #poller: Poller;
   readonly #waiters = new Set<Waiter>();
-  #open: { fd: number; watch: Watch } | undefined;
+  #watch: Watch | undefined;
 
-  constructor(poller: Poller, directory: string) {
-    this.#path = `${directory}/cgroup.events`;
+  /** @param fd of the cgroup's cgroup.events, which stays the caller's. */
+  constructor(poller: Poller, fd: number) {
+    this.#fd = fd;
     this.#poller = poller;
+  }
+
+  /** As the file says now. A cgroup that is gone has nobody in it. */
+  get state(): CgroupState {
+    const bits = native.cgroupEvents(this.#fd);
+    if (bits < 0 && bits !== -ENODEV) throw systemCallError('pread', bits, 'cgroup.events');
+    return {
+      populated: bits > 0 && (bits & populatedBit) !== 0,
+      frozen: bits > 0 && (bits & frozenBit) !== 0,
+    };
   }
 
   /** Resolves as soon as the state is so; a cgroup that is gone has nobody in it. */
@@ -44,34 +58,15 @@ export class CgroupEvents {
   check(): void {
     if (this.#waiters.size === 0) return;
     // Watched first, then read: a change after the reading wakes.
-    const state = this.#read();
+    this.#watch ??= this.#poller.watch(this.#fd, POLL_PRI, () => this.check());
+    const { state } = this;
     for (const waiter of this.#waiters) {
       if (!waiter.met(state)) continue;
       this.#waiters.delete(waiter);
       waiter.resolve();
     }
-    if (this.#waiters.size === 0) this.#close();
-  }
-
-  #read(): CgroupState {
-    try {
-      if (this.#open === undefined) {
-        const fd = openSync(this.#path, 'r');
-        this.#open = { fd, watch: this.#poller.watch(fd, POLL_PRI, () => this.check()) };
-      }
-      const text = bytes.toString('latin1', 0, readSync(this.#open.fd, bytes, 0, bytes.length, 0));
-      return { populated: text.includes('populated 1'), frozen: text.includes('frozen 1') };
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === 'ENOENT' || code === 'ENODEV') return { populated: false, frozen: false };
-      throw error;
-    }
-  }
-
-  #close(): void {
-    if (this.#open === undefined) return;
-    this.#open.watch.stop();
-    closeSync(this.#open.fd);
-    this.#open = undefined;
+    if (this.#waiters.size > 0) return;
+    this.#watch.stop();
+    this.#watch = undefined;
   }
 }

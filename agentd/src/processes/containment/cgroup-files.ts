@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import { ENOENT, systemCallError } from '../../ffi/errno.js';
 import * as native from '../../ffi/native.js';
 
@@ -44,6 +45,14 @@ export class CgroupDirectory {
   /** False while there are processes in it. One that is not there is removed. */
   remove(name: string): boolean {
     return native.cgroupRemove(this.fd, terminated(name)) === 0;
+  }
+
+  /** @returns a descriptor of one of its files, to read. @throws HawserError `system_call_failed`. */
+  openFile(file: string): number {
+    const path = `${this.path}/${file}`;
+    const fd = native.open(terminated(path), constants.O_RDONLY, 0);
+    if (fd < 0) throw systemCallError('open', fd, path);
+    return fd;
   }
 
   /** `undefined` where there is no such file. */

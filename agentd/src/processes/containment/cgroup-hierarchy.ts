@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { HawserError } from '@hawser/protocol';
-import { EBUSY } from '../../ffi/errno.js';
+import { EBUSY, systemCallError } from '../../ffi/errno.js';
 import * as native from '../../ffi/native.js';
 import { CgroupDirectory } from './cgroup-files.js';
 
@@ -22,11 +22,31 @@ const survivorsSuffix = '-survivors';
 /** A leaf that a session may have. */
 export interface Leaf {
   readonly directory: CgroupDirectory;
+  /** Descriptor of its cgroup.events, open as long as the leaf is there: it is asked at the end of every command. */
+  readonly events: number;
   readonly name: string;
   /** Outlives the agent: it lies where the watchdog does not look. */
   readonly survives: boolean;
+  /** Descriptor of its cpu.stat, opened when that is first asked for; -1 before. */
+  cpuStat: number;
   /** CPU time of the sessions that had it before. */
-  cpuBefore: { userUs: number; systemUs: number };
+  cpuBefore: CpuTimes;
+}
+
+export interface CpuTimes {
+  readonly userUs: number;
+  readonly systemUs: number;
+}
+
+const times = new Float64Array(2);
+
+/** What the processes of a leaf have used, the sessions before this one included. */
+export function cpuTimes(leaf: Leaf): CpuTimes {
+  if (leaf.cpuStat < 0) leaf.cpuStat = leaf.directory.openFile('cpu.stat');
+  const result = native.cgroupCpu(leaf.cpuStat, times);
+  if (result < 0) throw systemCallError('pread', result, `${leaf.directory.path}/cpu.stat`);
+  const [userUs = 0, systemUs = 0] = times;
+  return { userUs, systemUs };
 }
 
 /**
@@ -87,11 +107,12 @@ export class CgroupHierarchy {
   giveBack(leaf: Leaf, clean: boolean): void {
     if (clean && this.controllers.size === 0 && !leaf.survives && !this.#closed) {
       if (this.#free.length < reusedMax) {
+        leaf.cpuBefore = cpuTimes(leaf);
         this.#free.push(leaf);
         return;
       }
     }
-    leaf.directory.close();
+    close(leaf);
     this.#remove(leaf.survives ? this.#survivors : this.#parent, leaf.name, removeTries);
   }
 
@@ -100,7 +121,7 @@ export class CgroupHierarchy {
     if (this.#closed) return;
     this.#closed = true;
     if (this.#refill !== undefined) clearImmediate(this.#refill);
-    for (const leaf of this.#free) leaf.directory.close();
+    for (const leaf of this.#free) close(leaf);
     this.#parent.close();
     this.#survivors?.close();
     this.#base.remove(this.#parentName);
@@ -120,7 +141,16 @@ export class CgroupHierarchy {
 
   #make(parent: CgroupDirectory, survives: boolean): Leaf {
     const name = `s${++this.#made}`;
-    return { directory: parent.make(name), name, survives, cpuBefore: { userUs: 0, systemUs: 0 } };
+    const directory = parent.make(name);
+    let events: number;
+    try {
+      events = directory.openFile('cgroup.events');
+    } catch (error) {
+      directory.close();
+      parent.remove(name);
+      throw error;
+    }
+    return { directory, events, name, survives, cpuStat: -1, cpuBefore: { userUs: 0, systemUs: 0 } };
   }
 
   /** Between sessions, so that none waits for it. */
@@ -138,6 +168,12 @@ export class CgroupHierarchy {
     if (parent === undefined || this.#closed || parent.remove(name) || tries === 0) return;
     setTimeout(() => this.#remove(parent, name, tries - 1), removeRetryMs).unref();
   }
+}
+
+function close({ directory, events, cpuStat }: Leaf): void {
+  native.close(events);
+  if (cpuStat >= 0) native.close(cpuStat);
+  directory.close();
 }
 
 /** Directories of agents that are gone. Those of survivors go when the last survivor does. */

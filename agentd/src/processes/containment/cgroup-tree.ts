@@ -1,10 +1,11 @@
 import { HawserError } from '@hawser/protocol';
 import { ENOBUFS, ENOENT, systemCallError } from '../../ffi/errno.js';
 import * as native from '../../ffi/native.js';
-import type { LaunchRequest } from '../launch-request.js';
+import type { LaunchDraft } from '../launch-request.js';
 import type { Poller } from '../poller.js';
 import { CgroupEvents } from './cgroup-events.js';
 import type { CgroupHierarchy, Leaf } from './cgroup-hierarchy.js';
+import { cpuTimes } from './cgroup-hierarchy.js';
 import type { LimitFile } from './cgroup-limits.js';
 import { unsupportedLimit, writeLimits } from './cgroup-limits.js';
 import { describe, recordsOf } from './process-record.js';
@@ -37,7 +38,7 @@ export class CgroupTree implements ProcessTree {
   readonly #leaf: Leaf;
   readonly #events: CgroupEvents;
   /** `lives`: the leader does, or is still to come. `left`: it is dead, others live. */
-  #state: { at: 'lives' } | { at: 'left' } | { at: 'over'; stats: TreeStats } = { at: 'lives' };
+  #state: 'lives' | 'left' | 'over' = 'lives';
   #killed = false;
   /** Whether the next session may have the leaf. */
   #clean: boolean;
@@ -57,7 +58,7 @@ export class CgroupTree implements ProcessTree {
       hierarchy.giveBack(this.#leaf, false);
       throw error;
     }
-    this.#events = new CgroupEvents(options.poller, this.#leaf.directory.path);
+    this.#events = new CgroupEvents(options.poller, this.#leaf.events);
   }
 
   get killed(): boolean {
@@ -65,11 +66,11 @@ export class CgroupTree implements ProcessTree {
   }
 
   get over(): boolean {
-    return this.#state.at === 'over';
+    return this.#state === 'over';
   }
 
-  contained(request: LaunchRequest): LaunchRequest {
-    return { ...request, cgroupFd: this.#leaf.directory.fd };
+  contain(request: LaunchDraft): void {
+    request.cgroupFd = this.#leaf.directory.fd;
   }
 
   assign(_leader: number): void {
@@ -82,13 +83,13 @@ export class CgroupTree implements ProcessTree {
 
   leaderDied(): AfterLeader {
     const { directory } = this.#leaf;
-    const survivors = this.#pids().length;
+    const survivors = this.#events.state.populated ? this.#pids().length : 0;
     const counts = this.#options.hierarchy.controllers.has('memory');
     const oomKilled = counts ? (directory.keyed('memory.events', 'oom_kill') ?? 0) > 0 : undefined;
     if (survivors === 0) {
       this.#over();
     } else {
-      this.#state = { at: 'left' };
+      this.#state = 'left';
       void this.#events.until(({ populated }) => !populated).then(() => this.#over());
     }
     return { survivors, oomKilled };
@@ -99,7 +100,21 @@ export class CgroupTree implements ProcessTree {
   }
 
   stats(): TreeStats {
-    return this.#state.at === 'over' ? this.#state.stats : this.#measure();
+    if (this.over) return { processes: 0, cpuUserUs: 0, cpuSystemUs: 0, memoryBytes: 0 };
+    const { directory, cpuBefore } = this.#leaf;
+    const { controllers } = this.#options.hierarchy;
+    const memory = controllers.has('memory');
+    const { userUs, systemUs } = cpuTimes(this.#leaf);
+    const members = this.#pids();
+    return {
+      processes: members.length,
+      cpuUserUs: userUs - cpuBefore.userUs,
+      cpuSystemUs: systemUs - cpuBefore.systemUs,
+      memoryBytes: (memory ? directory.number('memory.current') : undefined) ?? residentBytes(members),
+      memoryPeakBytes: memory ? directory.number('memory.peak') : undefined,
+      oomKills: memory ? directory.keyed('memory.events', 'oom_kill') : undefined,
+      pidsRefused: controllers.has('pids') ? directory.keyed('pids.events', 'max') : undefined,
+    };
   }
 
   async killTree(): Promise<void> {
@@ -189,38 +204,11 @@ export class CgroupTree implements ProcessTree {
 
   #over(): void {
     if (this.over) return;
-    const stats: TreeStats = { processes: 0, cpuUserUs: 0, cpuSystemUs: 0, memoryBytes: 0 };
-    const state = { at: 'over' as const, stats };
-    this.#state = state;
+    this.#state = 'over';
     this.#events.check();
     this.#options.onOver();
     // What the host waits for leaves first.
-    setImmediate(() => {
-      const { hierarchy } = this.#options;
-      state.stats = this.#measure();
-      const { userUs, systemUs } = this.#leaf.cpuBefore;
-      this.#leaf.cpuBefore = {
-        userUs: userUs + state.stats.cpuUserUs,
-        systemUs: systemUs + state.stats.cpuSystemUs,
-      };
-      hierarchy.giveBack(this.#leaf, this.#clean);
-    });
-  }
-
-  #measure(): TreeStats {
-    const { directory, cpuBefore } = this.#leaf;
-    const cpu = directory.read('cpu.stat') ?? '';
-    const members = this.over ? new Int32Array() : this.#pids();
-    const memoryBytes = directory.number('memory.current');
-    return {
-      processes: members.length,
-      cpuUserUs: (keyedNumber(cpu, 'user_usec') ?? 0) - cpuBefore.userUs,
-      cpuSystemUs: (keyedNumber(cpu, 'system_usec') ?? 0) - cpuBefore.systemUs,
-      memoryBytes: memoryBytes ?? residentBytes(members),
-      memoryPeakBytes: directory.number('memory.peak'),
-      oomKills: directory.keyed('memory.events', 'oom_kill'),
-      pidsRefused: directory.keyed('pids.events', 'max'),
-    };
+    setImmediate(() => this.#options.hierarchy.giveBack(this.#leaf, this.#clean));
   }
 }
 
@@ -230,11 +218,6 @@ function residentBytes(members: Int32Array): number {
   let sum = 0;
   for (let i = 0; i < records.count; i++) sum += records.rssBytes(i);
   return sum;
-}
-
-function keyedNumber(text: string, key: string): number | undefined {
-  const value = new RegExp(`^${key} (\\d+)$`, 'm').exec(text)?.[1];
-  return value === undefined ? undefined : Number(value);
 }
 
 function listed(controllers: ReadonlySet<string>): string {

@@ -4,6 +4,7 @@ import type { Launcher } from '../launcher.js';
 import type { Poller } from '../poller.js';
 import { delegatedCgroup } from './cgroup-base.js';
 import { CgroupHierarchy } from './cgroup-hierarchy.js';
+import type { LimitFile } from './cgroup-limits.js';
 import { limitFiles, unsupportedLimit } from './cgroup-limits.js';
 import { CgroupTree } from './cgroup-tree.js';
 import type { CgroupLimits, Confidence, ContainmentMode, ProcessTree } from './process-tree.js';
@@ -33,6 +34,8 @@ type Means =
 
 /** How long an orphan's tree may wait to be looked at: deaths come in flocks, ms. */
 const lookDelayMs = 20;
+
+const noLimits: readonly LimitFile[] = [];
 
 /**
  * The process trees of all sessions. Nothing of it is done before the first session: an agent that is
@@ -74,9 +77,9 @@ export class Containment {
    * @throws HawserError `unsupported` for limits that need a controller, `limit_not_allowed`,
    *   `invalid_argument`, `system_call_failed`; nothing is left behind.
    */
-  prepare(sessionId: string, limits: CgroupLimits = {}, survives = false): ProcessTree {
+  prepare(sessionId: string, limits: CgroupLimits | undefined, survives = false): ProcessTree {
     const means = this.#decided();
-    const files = limitFiles(limits);
+    const files = limits === undefined ? noLimits : limitFiles(limits);
     const onOver = (): void => void this.#trees.delete(sessionId);
     let tree: ProcessTree;
     if (means.kind === 'cgroup') {

@@ -1,5 +1,5 @@
 import { HawserError } from '@hawser/protocol';
-import type { LaunchRequest } from '../launch-request.js';
+import type { LaunchDraft } from '../launch-request.js';
 
 /** `auto`: cgroup v2 where a cgroup can be made, else the walk through /proc. */
 export const containmentModes = ['auto', 'cgroup', 'walk'] as const;
@@ -78,7 +78,7 @@ export interface ProcessTree {
   /** No process is left, nor will there be one. */
   readonly over: boolean;
   /** Adds to a request what makes its child a member from birth on. */
-  contained(request: LaunchRequest): LaunchRequest;
+  contain(request: LaunchDraft): void;
   /** The launcher has made the leader. */
   assign(leader: number): void;
   /** There is no leader, nor ever was one. */

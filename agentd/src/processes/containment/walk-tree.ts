@@ -1,6 +1,6 @@
 import { HawserError } from '@hawser/protocol';
 import * as native from '../../ffi/native.js';
-import type { LaunchRequest } from '../launch-request.js';
+import type { LaunchDraft } from '../launch-request.js';
 import type { ProcessRecords } from './process-record.js';
 import { describe } from './process-record.js';
 import type { AfterLeader, ProcessInfo, ProcessTree, TreeStats } from './process-tree.js';
@@ -13,6 +13,7 @@ const SIGSTOP = 19;
 
 /** The variable that marks a session's processes, in this mode only. */
 export const markerName = 'HAWSER_SESSION';
+const markerPrefix = Buffer.from(`${markerName}=`);
 /** Before the id where the session is not to end with its agent: the watchdog looks for ids alone. */
 const survivesPrefix = 'survives:';
 
@@ -61,10 +62,10 @@ export class WalkTree implements ProcessTree {
     return this.#state === 'over';
   }
 
-  contained(request: LaunchRequest): LaunchRequest {
-    const name = Buffer.from(`${markerName}=`);
-    const env = request.env.filter((entry) => !entry.subarray(0, name.length).equals(name));
-    return { ...request, env: [this.#marker, ...env], timerSlackNs: this.#slack };
+  contain(request: LaunchDraft): void {
+    const env = request.env.filter((entry) => !entry.subarray(0, markerPrefix.length).equals(markerPrefix));
+    request.env = [this.#marker, ...env];
+    request.timerSlackNs = this.#slack;
   }
 
   assign(leader: number): void {
