@@ -214,10 +214,13 @@ inTerminal('a terminal that is closed leaves an attached session alone', async (
     '--noprofile',
     '--norc',
     '-c',
-    `echo $$ >${world.dir}/pid2; sleep 600`,
+    `echo $$ >${world.dir}/pid2; exec cat`,
   );
   terminal.type(`hawser attach ${id}`, 'Enter');
   const pid = Number(await world.written('pid2'));
+  // It is the one who writes, before the other comes.
+  terminal.type('hello', 'Enter');
+  await terminal.shows(/^hello\nhello$/m);
   const other = new Terminal(world);
   t.teardown(() => other.close());
   await other.shows(/shell> /);

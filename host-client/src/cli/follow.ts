@@ -45,6 +45,7 @@ export async function follow(session: Session, options: FollowOptions): Promise<
   if (input !== null)
     new InputCopy(input, {
       detachKeys: terminal === undefined ? new Uint8Array(0) : options.detachKeys,
+      raw: terminal !== undefined,
       detach: () => void session.detach().catch(() => undefined), // it has ended: its exit says so
       takenOver: () => {
         // Nothing that is typed goes there any more; keys are signals again, and they end the following.

@@ -10,13 +10,15 @@ let taken = false;
 export interface InputCopyOptions {
   /** What is looked for in the input; none where that is no terminal. */
   readonly detachKeys: Uint8Array;
+  /** It is a raw terminal, whose only end is that it was closed: nothing that the command is to read. */
+  readonly raw: boolean;
   /** The detach keys were typed. */
   detach(): void;
   /** Another host writes to the session from now on. */
   takenOver(): void;
 }
 
-/** Copies standard input to the command's, with back-pressure; its end ends the command's. */
+/** Copies standard input to the command's, with back-pressure; its end ends the command's, but for a raw terminal's. */
 export class InputCopy {
   readonly #stdin: Writable;
   readonly #options: InputCopyOptions;
@@ -54,7 +56,7 @@ export class InputCopy {
   #ended(): void {
     clearTimeout(this.#timer);
     this.#pass(this.#filter.release());
-    if (this.#writes) this.#stdin.end();
+    if (this.#writes && !this.#options.raw) this.#stdin.end();
   }
 
   #pass(bytes: Uint8Array): void {
