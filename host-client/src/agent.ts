@@ -143,11 +143,13 @@ export class Agent implements AsyncDisposable {
     const execution = new Execution(options, (input, outputs) =>
       this.#start(options.signal, {
         name: 'ExecRequest',
-        body: execRequest(cmd, args, { ...options, stdin }),
+        body: execRequest(cmd, args, stdin, options),
         input,
         outputs,
       }),
     );
+    this.#link.connection.flush();
+    if (options.signal === undefined) return execution.result();
     return this.#abortable(execution.command, options.signal, () => execution.result());
   }
 
@@ -167,10 +169,12 @@ export class Agent implements AsyncDisposable {
     const stdin = options.stdin === 'null' ? null : new InputStream();
     const outputs = stderr === null ? [stdout] : [stdout, stderr];
     const { signal } = options;
-    const body = execRequest(cmd, args, options);
+    const body = execRequest(cmd, args, options.stdin, options);
     const command = this.#start(signal, { name: 'ExecRequest', body, input: stdin, outputs });
-    await this.#abortable(command, signal, () => command.started);
-    if (signal !== undefined) {
+    if (signal === undefined) {
+      await command.started;
+    } else {
+      await this.#abortable(command, signal, () => command.started);
       const onAbort = (): void => void command.kill().catch(() => {});
       signal.addEventListener('abort', onAbort, { once: true });
       command.exited.catch(() => {}).finally(() => signal.removeEventListener('abort', onAbort));
@@ -287,8 +291,7 @@ export class Agent implements AsyncDisposable {
   }
 
   /** Runs `work`; an abort ends the command and the call at once. */
-  async #abortable<T>(command: Command, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
-    if (signal === undefined) return work();
+  async #abortable<T>(command: Command, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     let onAbort!: () => void;
     const abort = new Promise<never>((_resolve, reject) => {
       onAbort = () => {

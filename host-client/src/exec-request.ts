@@ -12,38 +12,65 @@ import type {
 
 export const defaultTerminalSize: TerminalSize = { rows: 24, cols: 80 };
 
-/** @throws HawserError `invalid_env` for a name that no environment can hold, `invalid_limit`. */
+type RequestOptions = CommandOptions & Pick<SpawnOptions, 'tty'>;
+
+/** What becomes of each option in a request; those that are not here, like `signal`, are the host's own. */
+const conversions: {
+  readonly [K in keyof RequestOptions & keyof ExecRequest]: (
+    value: NonNullable<RequestOptions[K]>,
+  ) => ExecRequest[K];
+} = {
+  env: envEntries,
+  inheritEnv: same,
+  cwd: same,
+  user: same,
+  umask: same,
+  tty: terminalSize,
+  rlimits: rlimitsOnWire,
+  cgroup: copy,
+  nice: same,
+  oomScoreAdj: same,
+  noNewPrivileges: same,
+  timeoutMs: same,
+  killSignal: same,
+  killGraceMs: same,
+  labels: copy,
+  key: same,
+  detached: same,
+  surviveAgent: same,
+  onDisconnect: same,
+  historyBytes: same,
+  whenFull: same,
+};
+
+/**
+ * Has only what was asked for: encoding looks at every field, and most requests say little.
+ *
+ * @throws HawserError `invalid_env` for a name that no environment can hold, `invalid_limit`.
+ */
 export function execRequest(
   cmd: string | Uint8Array,
   args: readonly (string | Uint8Array)[],
-  options: CommandOptions & Pick<SpawnOptions, 'tty' | 'stdin'>,
+  stdin: ExecRequest['stdin'],
+  options: RequestOptions,
 ): ExecRequest {
-  return {
-    cmd,
-    args: [...args],
-    env: options.env === undefined ? undefined : envEntries(options.env),
-    inheritEnv: options.inheritEnv,
-    cwd: options.cwd,
-    user: options.user,
-    umask: options.umask,
-    tty: terminalSize(options.tty),
-    rlimits: options.rlimits === undefined ? undefined : rlimitsOnWire(options.rlimits),
-    cgroup: options.cgroup === undefined ? undefined : { ...options.cgroup },
-    nice: options.nice,
-    oomScoreAdj: options.oomScoreAdj,
-    noNewPrivileges: options.noNewPrivileges,
-    stdin: options.stdin,
-    timeoutMs: options.timeoutMs,
-    killSignal: options.killSignal,
-    killGraceMs: options.killGraceMs,
-    labels: options.labels === undefined ? undefined : { ...options.labels },
-    key: options.key,
-    detached: options.detached,
-    surviveAgent: options.surviveAgent,
-    onDisconnect: options.onDisconnect,
-    historyBytes: options.historyBytes,
-    whenFull: options.whenFull,
-  };
+  const request: ExecRequest = { cmd, args: [...args], stdin };
+  const fields = request as Record<string, unknown>;
+  for (const name of Object.keys(options)) {
+    const value = options[name as keyof RequestOptions];
+    if (value === undefined || !Object.hasOwn(conversions, name)) continue;
+    const convert = conversions[name as keyof typeof conversions] as (value: unknown) => unknown;
+    fields[name] = convert(value);
+  }
+  return request;
+}
+
+function same<T>(value: T): T {
+  return value;
+}
+
+function copy<T extends object>(value: T): T {
+  return { ...value };
 }
 
 export function terminalSize(tty: SpawnOptions['tty']): TerminalSize | undefined {

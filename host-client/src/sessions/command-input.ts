@@ -7,8 +7,10 @@ export interface CommandInput {
   room(): void;
   /** Resolves when all that was written is sent. The end is perhaps still to be. */
   sent(): Promise<SentInput>;
-  /** The command reads no more. Bytes that it did not take are gone. */
+  /** The command reads no more, for a reason of its own. Bytes that it did not take are gone. */
   over(error: HawserError): void;
+  /** The command is no more. */
+  ended(): void;
 }
 
 export interface SentInput {

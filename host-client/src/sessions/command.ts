@@ -141,6 +141,11 @@ export class Command {
     return this.#closed.promise;
   }
 
+  /** As `closed` would say. */
+  get isClosed(): boolean {
+    return this.#closed.resolved;
+  }
+
   async signal(signal: string, options: SignalOptions = {}): Promise<void> {
     await this.#ask('Signal', { signal, target: options.target });
   }
@@ -256,7 +261,7 @@ export class Command {
       signal: record.signal ?? null,
     }) as ExitResult;
     this.#state = { at: 'exited' };
-    this.#input?.over(new HawserError('stdin_closed', 'the command has ended'));
+    this.#input?.ended();
     this.#exited.resolve(exit);
     // It can be left still, with what it has not sent.
     for (const number of this.#replies.keys())

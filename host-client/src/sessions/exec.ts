@@ -57,13 +57,19 @@ export class Execution {
     const { command } = this;
     const stdout = this.#stdout;
     const stderr = this.#stderr;
-    const exit = await command.exited.catch((error: unknown) => {
+    let exit: ExitResult;
+    try {
+      exit = await command.exited;
+    } catch (error) {
       throw this.#inputError === undefined ? error : inputFailed(this.#inputError);
-    });
-    await stdout.received(exit.stdout.bytes);
-    await stderr.received(exit.stderr.bytes);
-    // Complete output was counted; a connection that ended meanwhile is told here.
-    if (exit.outputComplete) await command.closed;
+    }
+    // Most often all of it came with the exit: then nothing is waited for, not even a microtask.
+    if (!command.isClosed) {
+      await stdout.received(exit.stdout.bytes);
+      await stderr.received(exit.stderr.bytes);
+      // Complete output was counted; a connection that ended meanwhile is told here.
+      if (exit.outputComplete) await command.closed;
+    }
     // Of more than the leader's bytes, descendants wrote the rest.
     const output = { stdout: stdout.take(exit.stdout.bytes), stderr: stderr.take(exit.stderr.bytes) };
     stdout.drop();

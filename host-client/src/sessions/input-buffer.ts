@@ -18,7 +18,7 @@ export class InputBuffer implements CommandInput {
 
   room(): void {
     const stream = this.#stream as SendStream;
-    this.#rest = this.#rest.subarray(stream.write(this.#rest));
+    if (this.#rest.length > 0) this.#rest = this.#rest.subarray(stream.write(this.#rest));
     if (this.#rest.length === 0) stream.end();
   }
 
@@ -27,6 +27,12 @@ export class InputBuffer implements CommandInput {
   }
 
   over(): void {
-    this.#rest = new Uint8Array(0);
+    this.#rest = nothing;
+  }
+
+  ended(): void {
+    this.over();
   }
 }
+
+const nothing = new Uint8Array(0);

@@ -48,6 +48,10 @@ export class InputStream extends Writable implements CommandInput {
     if (!this.writableFinished) this.destroy(error);
   }
 
+  ended(): void {
+    if (!this.writableFinished) this.over(new HawserError('stdin_closed', 'the command has ended'));
+  }
+
   override _write(chunk: Uint8Array, _encoding: string, done: (error?: Error | null) => void): void {
     this.#put(chunk, done);
   }

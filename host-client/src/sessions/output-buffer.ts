@@ -1,6 +1,8 @@
 import type { HawserError, ReceiveStream } from '@hawser/protocol';
 import type { CommandOutput } from './command-output.js';
 
+const nothing = Buffer.alloc(0);
+
 /** One output of a command, collected: what `exec` returns. */
 export class OutputBuffer implements CommandOutput {
   readonly #bytesMax: number;
@@ -34,6 +36,7 @@ export class OutputBuffer implements CommandOutput {
 
   /** The first `bytes` of it. */
   take(bytes: number): Buffer {
+    if (this.#chunks.length === 0) return nothing;
     const all = this.#chunks.length === 1 ? (this.#chunks[0] as Buffer) : Buffer.concat(this.#chunks);
     return all.length > bytes ? all.subarray(0, bytes) : all;
   }
