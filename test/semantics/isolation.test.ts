@@ -78,7 +78,7 @@ overEachLine(
 
     await t.test('standard input without a host is /dev/null', async (t) => {
       for (const tty of [false, true]) {
-        await using session = await agent.spawn('sh', ['-c', 'echo up; exec sleep 60'], {
+        await using session = await agent.spawn('sh', ['-c', 'echo up; sleep 60; :'], {
           stdin: 'null',
           tty,
         });
