@@ -46,6 +46,11 @@ export class CgroupEvents {
     };
   }
 
+  /** Somebody waits: the descriptor is still needed. */
+  get awaited(): boolean {
+    return this.#waiters.size > 0;
+  }
+
   /** Resolves as soon as the state is so; a cgroup that is gone has nobody in it. */
   until(met: (state: CgroupState) => boolean): Promise<void> {
     return new Promise((resolve) => {

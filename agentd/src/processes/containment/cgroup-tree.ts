@@ -207,8 +207,10 @@ export class CgroupTree implements ProcessTree {
     this.#state = 'over';
     this.#events.check();
     this.#options.onOver();
-    // What the host waits for leaves first.
-    setImmediate(() => this.#options.hierarchy.giveBack(this.#leaf, this.#clean));
+    const giveBack = (): void => this.#options.hierarchy.giveBack(this.#leaf, this.#clean);
+    // A kernel may need a moment more until it says that nobody is left.
+    if (this.#events.awaited) void this.#events.until(({ populated }) => !populated).then(giveBack);
+    else setImmediate(giveBack); // what the host waits for leaves first
   }
 }
 
