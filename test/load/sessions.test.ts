@@ -33,6 +33,7 @@ for (const line of ['unix', 'pty'] as const) {
 
     await t.test(`${size.atOnce} at once, of mixed kinds`, async (t) => {
       await mixed(t, agent, 48, size.bytes); // loads what is loaded once, and fills the agent's pool of cgroups
+      await agent.ping(); // the last exit is told before the agent closes what it had
       const before = resources(running);
       await mixed(t, agent, size.atOnce, size.bytes);
       t.same(await resourcesAfter(running, before), before);
@@ -48,6 +49,7 @@ for (const line of ['unix', 'pty'] as const) {
         else if ((await agent.exec('echo', [String(i)])).stdout !== `${i}\n`) t.fail(`session ${i}`);
       };
       for (const i of numbers(Math.min(1_000, size.inARow / 2))) await one(i);
+      await agent.ping();
       const before = resources(running);
       const agentKiB = privateDirtyKiB(running.pid);
       const hostKiB = privateDirtyKiB(process.pid);
