@@ -378,8 +378,14 @@ overEachLine(async (t, { agent, agentd }) => {
   });
 
   await t.test('after hundreds of failures nothing is left behind', async (t) => {
-    // More at a time than below: it keeps what it has made for so many.
-    await Promise.all(Array.from({ length: 6 }, () => agent.exec('true', [], { tty: true })));
+    await agent.exec('true', [], { tty: true });
+    // More at a time than below, and all of them at once: it keeps the cgroups that it has made for so many.
+    const many = await Promise.all(Array.from({ length: 12 }, () => agent.spawn('cat')));
+    for (const { stdin, stdout } of many) {
+      stdin?.end();
+      stdout.resume();
+    }
+    await Promise.all(many.map((session) => session.closed));
     // The agent waits for the last of the dead when it hears of them, with their descriptors.
     const settled = async (): Promise<void> => {
       await eventually(() => holdings(agentd.pid)['children'] === 0);
