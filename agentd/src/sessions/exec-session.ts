@@ -564,11 +564,9 @@ export class ExecSession implements AttachmentHandler {
     this.#cancelDisconnect?.();
     this.#closeEnds();
     this.#outputs.close();
-    // What is told of it does not change any more; the next command, which may be waiting, comes before its record.
-    setImmediate(() => {
-      const record = this.#discarded || this.#exit === undefined ? undefined : this.record;
-      this.#services.over(this, record);
-    });
+    // At once: a request with its key, which may have come already, must not find it.
+    const record = this.#discarded || this.#exit === undefined ? undefined : this.record;
+    this.#services.over(this, record);
   }
 
   #after(ms: number, callback: () => void): void {
