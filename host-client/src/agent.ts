@@ -149,7 +149,6 @@ export class Agent implements AsyncDisposable {
       }),
     );
     this.#link.connection.flush();
-    if (options.signal === undefined) return execution.result();
     return this.#abortable(execution.command, options.signal, () => execution.result());
   }
 
@@ -171,10 +170,8 @@ export class Agent implements AsyncDisposable {
     const { signal } = options;
     const body = execRequest(cmd, args, options.stdin, options);
     const command = this.#start(signal, { name: 'ExecRequest', body, input: stdin, outputs });
-    if (signal === undefined) {
-      await command.started;
-    } else {
-      await this.#abortable(command, signal, () => command.started);
+    await this.#abortable(command, signal, () => command.started);
+    if (signal !== undefined) {
       const onAbort = (): void => void command.kill().catch(() => {});
       signal.addEventListener('abort', onAbort, { once: true });
       command.exited.catch(() => {}).finally(() => signal.removeEventListener('abort', onAbort));
@@ -291,7 +288,8 @@ export class Agent implements AsyncDisposable {
   }
 
   /** Runs `work`; an abort ends the command and the call at once. */
-  async #abortable<T>(command: Command, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  async #abortable<T>(command: Command, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+    if (signal === undefined) return work();
     let onAbort!: () => void;
     const abort = new Promise<never>((_resolve, reject) => {
       onAbort = () => {

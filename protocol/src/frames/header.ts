@@ -89,9 +89,7 @@ export function writeHeader(target: Uint8Array, at: number, frame: Readonly<Fram
 /** Writes the header of a frame whose payload is there already: everything behind the first `headerBytes`. */
 export function sealFrame(bytes: Uint8Array, header: Readonly<FrameHeader>): void {
   writeFields(bytes, 0, header, bytes.length - headerBytes);
-  const ofHeader = crc32(bytes, 0, headerAt.crc);
-  const checked = (header.flags & frameFlags.CHECKED) !== 0 && bytes.length > headerBytes;
-  writeUint32(bytes, headerAt.crc, checked ? crc32(bytes, headerBytes, bytes.length, ofHeader) : ofHeader);
+  writeUint32(bytes, headerAt.crc, frameCrc(bytes, 0, header.flags, bytes, headerBytes));
 }
 
 function writeFields(
@@ -114,12 +112,21 @@ function writeFields(
   target[at + headerAt.check + 1] = check;
 }
 
-/** The checksum that belongs into the header at `at`: CRC-32 (zlib's) of its first 24 bytes, and of the payload where CHECKED. */
-export function frameCrc(bytes: Uint8Array, at: number, flags: number, payload: Uint8Array): number {
+/**
+ * The checksum that belongs into the header at `at`: CRC-32 (zlib's) of its first 24 bytes, and of the payload where CHECKED.
+ *
+ * @param payload what holds the payload, from `from` up to `to`.
+ */
+export function frameCrc(
+  bytes: Uint8Array,
+  at: number,
+  flags: number,
+  payload: Uint8Array,
+  from = 0,
+  to = payload.length,
+): number {
   const ofHeader = crc32(bytes, at, at + headerAt.crc);
-  return flags & frameFlags.CHECKED && payload.length > 0
-    ? crc32(payload, 0, payload.length, ofHeader)
-    : ofHeader;
+  return flags & frameFlags.CHECKED && to > from ? crc32(payload, from, to, ofHeader) : ofHeader;
 }
 
 /**

@@ -38,12 +38,10 @@ export class CgroupEvents {
 
   /** As the file says now. A cgroup that is gone has nobody in it. */
   get state(): CgroupState {
-    const bits = native.cgroupEvents(this.#fd);
-    if (bits < 0 && bits !== -ENODEV) throw systemCallError('pread', bits, 'cgroup.events');
-    return {
-      populated: bits > 0 && (bits & populatedBit) !== 0,
-      frozen: bits > 0 && (bits & frozenBit) !== 0,
-    };
+    const result = native.cgroupEvents(this.#fd);
+    if (result < 0 && result !== -ENODEV) throw systemCallError('pread', result, 'cgroup.events');
+    const bits = Math.max(0, result);
+    return { populated: (bits & populatedBit) !== 0, frozen: (bits & frozenBit) !== 0 };
   }
 
   /** Somebody waits: the descriptor is still needed. */
