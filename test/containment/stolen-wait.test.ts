@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { World } from '../cli-world.js';
 import { eventually, overEachMode, Transcript } from './world.js';
@@ -11,6 +12,8 @@ overEachMode(
     /** Kills the one session's leader that is a `sleep`, and has its exit taken away from the agent. */
     async function killAndSteal(pid: number): Promise<void> {
       const before = thefts(agentd.log());
+      // What it has written came before the shell became the `sleep` for which the thief looks.
+      await eventually(() => readFileSync(`/proc/${pid}/comm`, 'latin1') === `${victim}\n`);
       process.kill(agentd.pid, 'SIGUSR2');
       await eventually(() => thefts(agentd.log()) > before);
       process.kill(pid, 'SIGKILL');

@@ -13,6 +13,7 @@ import {
   MiB,
   numbers,
   privateDirtyKiB,
+  settled,
   threadsOf,
   until,
 } from './world.js';
@@ -33,8 +34,7 @@ for (const line of ['unix', 'pty'] as const) {
 
     await t.test(`${size.atOnce} at once, of mixed kinds`, async (t) => {
       await mixed(t, agent, 48, size.bytes); // loads what is loaded once, and fills the agent's pool of cgroups
-      await agent.ping(); // the last exit is told before the agent closes what it had
-      const before = resources(running);
+      const before = await resourcesAtRest(running);
       await mixed(t, agent, size.atOnce, size.bytes);
       t.same(await resourcesAfter(running, before), before);
       await until('aborted output to be gone', async () => (await agent.info()).spoolBytes === 0);
@@ -49,8 +49,7 @@ for (const line of ['unix', 'pty'] as const) {
         else if ((await agent.exec('echo', [String(i)])).stdout !== `${i}\n`) t.fail(`session ${i}`);
       };
       for (const i of numbers(Math.min(1_000, size.inARow / 2))) await one(i);
-      await agent.ping();
-      const before = resources(running);
+      const before = await resourcesAtRest(running);
       const agentKiB = privateDirtyKiB(running.pid);
       const hostKiB = privateDirtyKiB(process.pid);
       for (const i of numbers(size.inARow)) await one(i);
@@ -84,7 +83,12 @@ function resources({ pid }: RunningAgent): Resources {
   };
 }
 
-/** The last session's exit is told before its process is reaped and its descriptors are closed. */
+/** The last session's exit is told before its descriptors are closed, and before the next one's pipes are made. */
+async function resourcesAtRest(running: RunningAgent): Promise<Resources> {
+  await settled('descriptors', () => descriptorsOf(running.pid));
+  return resources(running);
+}
+
 async function resourcesAfter(running: RunningAgent, before: Resources): Promise<Resources> {
   const same = (): boolean => JSON.stringify(resources(running)) === JSON.stringify(before);
   await until('resources as before', same, 5_000).catch(() => {});

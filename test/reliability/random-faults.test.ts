@@ -1,5 +1,5 @@
 import t from 'tap';
-import { descendantsOf, descriptorsOf, numbers, until } from '../load/world.js';
+import { descendantsOf, descriptorsOf, numbers, settled, until } from '../load/world.js';
 import { type RunningAgent, startAgent } from '../support/agentd.js';
 import { agentArgs, runSeedOnRealAgent } from './random-faults.js';
 
@@ -38,6 +38,5 @@ async function descriptorsAtRest(running: RunningAgent): Promise<number> {
   await until('every line but ours to be closed', async () => (await agent.info()).lines.length === 1);
   await until('every spool to be gone', async () => (await agent.info()).spoolBytes === 0);
   await agent.exec('true');
-  await agent.ping(); // the turn in which it ended is over then
-  return descriptorsOf(running.pid);
+  return settled('descriptors', () => descriptorsOf(running.pid));
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Agent, SpawnOptions } from '@hawser/host-client';
 import { HawserError } from '@hawser/host-client';
 import { defaultLimits, MessageCodec } from '@hawser/protocol';
+import { settled } from '../load/world.js';
 import { descriptorsOf, eventually, folder, overEachLine, Transcript } from './lines.js';
 
 const isRoot = process.getuid?.() === 0;
@@ -387,12 +388,12 @@ overEachLine(async (t, { agent, agentd }) => {
     }
     await Promise.all(many.map((session) => session.closed));
     // The agent waits for the last of the dead when it hears of them, with their descriptors.
-    const settled = async (): Promise<void> => {
+    const holdingsAtRest = async (): Promise<Record<string, number>> => {
       await eventually(() => holdings(agentd.pid)['children'] === 0);
-      await agent.ping(); // the turn in which it waited is over then
+      await settled('descriptors', () => descriptorsOf(agentd.pid).length);
+      return holdings(agentd.pid);
     };
-    await settled();
-    const before = holdings(agentd.pid);
+    const before = await holdingsAtRest();
     let failed = 0;
     for (let round = 0; round < 4; round++) {
       for (const failing of Object.values(failures)) {
@@ -401,8 +402,7 @@ overEachLine(async (t, { agent, agentd }) => {
       }
     }
     t.ok(failed >= 200, `${failed} failures`);
-    await settled();
-    t.strictSame(holdings(agentd.pid), before);
+    t.strictSame(await holdingsAtRest(), before);
     t.match(await agent.info(), { sessionsRunning: 0, launchesPending: 0 });
     t.equal((await agent.exec('echo', ['still here'])).stdout, 'still here\n');
   });
