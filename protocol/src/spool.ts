@@ -1,3 +1,4 @@
+import { bulkBuffer } from './bulk-buffer.js';
 import { spoolBytesMin } from './limits.js';
 
 /**
@@ -50,7 +51,7 @@ export class SpoolBudget {
     }
     this.#evict(this.#bytes + this.#freeBytes + bytes - this.#keptBytesMax);
     this.#use(bytes);
-    return Buffer.allocUnsafeSlow(bytes);
+    return bulkBuffer(bytes);
   }
 
   #use(bytes: number): void {

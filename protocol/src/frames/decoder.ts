@@ -1,3 +1,4 @@
+import { bulkBuffer } from '../bulk-buffer.js';
 import type { Frame } from './header.js';
 import {
   frameCrc,
@@ -135,7 +136,7 @@ export class FrameDecoder {
     if (!this.#lent && bytes <= this.#buffer.length) {
       this.#buffer.copyWithin(0, this.#start, this.#end);
     } else {
-      const next = Buffer.allocUnsafeSlow(bytes);
+      const next = bulkBuffer(bytes);
       next.set(this.#buffer.subarray(this.#start, this.#end));
       this.#buffer = next;
       this.#lent = false;
