@@ -42,6 +42,14 @@ export class CgroupDirectory {
     return new CgroupDirectory(fd, path);
   }
 
+  /** One of its children. @throws HawserError `system_call_failed` with the errno. */
+  child(name: string): CgroupDirectory {
+    const path = `${this.path}/${name}`;
+    const fd = native.openDirectory(this.fd, terminated(name), 0);
+    if (fd < 0) throw systemCallError('open', fd, path);
+    return new CgroupDirectory(fd, path);
+  }
+
   /** False while there are processes in it. One that is not there is removed. */
   remove(name: string): boolean {
     return native.cgroupRemove(this.fd, terminated(name)) === 0;

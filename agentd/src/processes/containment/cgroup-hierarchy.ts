@@ -8,8 +8,13 @@ import { CgroupDirectory } from './cgroup-files.js';
 export type Controller = 'cpu' | 'io' | 'memory' | 'pids';
 const wanted: readonly Controller[] = ['cpu', 'io', 'memory', 'pids'];
 
-/** Leaves kept for sessions to come: the reused ones, and those made in advance. */
-const reusedMax = 32;
+/**
+ * Leaves kept for sessions to come: the reused ones, and those made in advance. Few are kept open: each has three
+ * descriptors, and every launch copies all that the agent has. Of the others, for many commands at once, there is
+ * the directory.
+ */
+const openMax = 8;
+const shutMax = 120;
 const madeInAdvance = 2;
 
 /** How long a leaf that still looks busy is tried to be removed, and how often. */
@@ -31,6 +36,12 @@ export interface Leaf {
   cpuStat: number;
   /** CPU time of the sessions that had it before. */
   cpuBefore: CpuTimes;
+}
+
+/** A leaf of which nothing is open. */
+interface ShutLeaf {
+  readonly name: string;
+  readonly cpuBefore: CpuTimes;
 }
 
 export interface CpuTimes {
@@ -63,6 +74,7 @@ export class CgroupHierarchy {
   readonly #survivorsName: string;
   #survivors: CgroupDirectory | undefined;
   readonly #free: Leaf[] = [];
+  readonly #shut: ShutLeaf[] = [];
   #made = 0;
   #refill: NodeJS.Immediate | undefined;
   #closed = false;
@@ -93,7 +105,7 @@ export class CgroupHierarchy {
   /** A leaf of its own for a session. @throws HawserError `system_call_failed`. */
   take(survives: boolean): Leaf {
     if (survives) return this.#make(this.#survivorsParent(), true);
-    const leaf = this.#free.pop() ?? this.#make(this.#parent, false);
+    const leaf = this.#free.pop() ?? this.#reopen() ?? this.#make(this.#parent, false);
     if (this.controllers.size > 0) this.#makeInAdvance();
     return leaf;
   }
@@ -105,15 +117,17 @@ export class CgroupHierarchy {
    * @param clean it was neither limited nor frozen nor killed.
    */
   giveBack(leaf: Leaf, clean: boolean): void {
-    if (clean && this.controllers.size === 0 && !leaf.survives && !this.#closed) {
-      if (this.#free.length < reusedMax) {
-        leaf.cpuBefore = cpuTimes(leaf);
-        this.#free.push(leaf);
-        return;
-      }
+    const kept = clean && this.controllers.size === 0 && !leaf.survives && !this.#closed;
+    if (kept && this.#free.length < openMax) {
+      leaf.cpuBefore = cpuTimes(leaf);
+      this.#free.push(leaf);
+    } else if (kept && this.#shut.length < shutMax) {
+      this.#shut.push({ name: leaf.name, cpuBefore: cpuTimes(leaf) });
+      close(leaf);
+    } else {
+      close(leaf);
+      this.#remove(leaf.survives ? this.#survivors : this.#parent, leaf.name, removeTries);
     }
-    close(leaf);
-    this.#remove(leaf.survives ? this.#survivors : this.#parent, leaf.name, removeTries);
   }
 
   /** Removes what is empty. What still has processes is left to the watchdog, or to the next agent. */
@@ -142,15 +156,23 @@ export class CgroupHierarchy {
   #make(parent: CgroupDirectory, survives: boolean): Leaf {
     const name = `s${++this.#made}`;
     const directory = parent.make(name);
-    let events: number;
     try {
-      events = directory.openFile('cgroup.events');
+      return opened(directory, name, survives, { userUs: 0, systemUs: 0 });
     } catch (error) {
-      directory.close();
       parent.remove(name);
       throw error;
     }
-    return { directory, events, name, survives, cpuStat: -1, cpuBefore: { userUs: 0, systemUs: 0 } };
+  }
+
+  #reopen(): Leaf | undefined {
+    const shut = this.#shut.pop();
+    if (shut === undefined) return undefined;
+    try {
+      return opened(this.#parent.child(shut.name), shut.name, false, shut.cpuBefore);
+    } catch (error) {
+      this.#shut.push(shut);
+      throw error;
+    }
   }
 
   /** Between sessions, so that none waits for it. */
@@ -167,6 +189,17 @@ export class CgroupHierarchy {
   #remove(parent: CgroupDirectory | undefined, name: string, tries: number): void {
     if (parent === undefined || this.#closed || parent.remove(name) || tries === 0) return;
     setTimeout(() => this.#remove(parent, name, tries - 1), removeRetryMs).unref();
+  }
+}
+
+/** Closes the directory where it fails. */
+function opened(directory: CgroupDirectory, name: string, survives: boolean, cpuBefore: CpuTimes): Leaf {
+  try {
+    const events = directory.openFile('cgroup.events');
+    return { directory, events, name, survives, cpuStat: -1, cpuBefore };
+  } catch (error) {
+    directory.close();
+    throw error;
   }
 }
 
