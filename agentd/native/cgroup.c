@@ -26,6 +26,11 @@ HAWSER_API int64_t hawser_read_at(int32_t directory, const uint8_t *name, uint8_
   return read_small_file(directory, (const char *)name, (char *)buffer, capacity);
 }
 
+/* Opens a file of the directory, to read it more than once. */
+HAWSER_API int32_t hawser_open_at(int32_t directory, const uint8_t *name) {
+  return result_of(openat(directory, (const char *)name, O_RDONLY | O_CLOEXEC));
+}
+
 /* What an open cgroup.events says: 1 where a process is in the cgroup or below it, and 2 where all stand still. */
 HAWSER_API int32_t hawser_cgroup_events(int32_t fd) {
   char text[256];

@@ -48,6 +48,7 @@ int32_t hawser_epoll_wait(int32_t epoll, uint32_t *out);
 /* cgroup.c */
 int64_t hawser_read_at(int32_t directory, const uint8_t *name, uint8_t *buffer, int64_t capacity);
 int32_t hawser_write_at(int32_t directory, const uint8_t *name, const uint8_t *bytes, int64_t count);
+int32_t hawser_open_at(int32_t directory, const uint8_t *name);
 int32_t hawser_open_directory(int32_t parent, const uint8_t *path, int32_t make);
 int32_t hawser_lock(int32_t fd);
 int32_t hawser_cgroup_remove(int32_t parent, const uint8_t *name);

@@ -37,7 +37,7 @@
 
 #define STACK_BYTES ((size_t)32768)
 #define COMMON_BYTES ((size_t)16384) /* struct, pointers and request of an ordinary launch */
-#define FREE_BLOCKS_MAX 32
+#define FREE_BLOCKS_MAX 128 /* of a hundred launches at once; to unmap one interrupts every processor */
 
 static struct launch *free_blocks;
 static unsigned free_block_count;

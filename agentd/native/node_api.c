@@ -92,6 +92,7 @@ FUNCTION(js_has_adopted, hawser_has_adopted(MEMORY(0), I32(1)))
 FUNCTION(js_page_bytes, hawser_page_bytes())
 FUNCTION(js_read_at, hawser_read_at(I32(0), MEMORY(1), MEMORY(2), I64(3)))
 FUNCTION(js_write_at, hawser_write_at(I32(0), MEMORY(1), MEMORY(2), I64(3)))
+FUNCTION(js_open_at, hawser_open_at(I32(0), MEMORY(1)))
 FUNCTION(js_open_directory, hawser_open_directory(I32(0), MEMORY(1), I32(2)))
 FUNCTION(js_lock, hawser_lock(I32(0)))
 FUNCTION(js_cgroup_remove, hawser_cgroup_remove(I32(0), MEMORY(1)))
@@ -264,6 +265,7 @@ static const struct {
     {"pageBytes", js_page_bytes},
     {"readAt", js_read_at},
     {"writeAt", js_write_at},
+    {"openAt", js_open_at},
     {"openDirectory", js_open_directory},
     {"lock", js_lock},
     {"cgroupRemove", js_cgroup_remove},

@@ -245,6 +245,9 @@ export const writeAt = added('writeAt') as (
   count: number,
 ) => number;
 
+/** Opens a file below an open directory, to read. `name` is NUL-terminated. */
+export const openAt = added('openAt') as (directory: number, name: Uint8Array) => number;
+
 /** Opens a directory below an open one (or -100, AT_FDCWD); `make` 1 makes it, and gives -EEXIST where it is there. */
 export const openDirectory = added('openDirectory') as (
   parent: number,

@@ -1,4 +1,3 @@
-import { constants } from 'node:fs';
 import { ENOENT, systemCallError } from '../../ffi/errno.js';
 import * as native from '../../ffi/native.js';
 
@@ -57,9 +56,8 @@ export class CgroupDirectory {
 
   /** @returns a descriptor of one of its files, to read. @throws HawserError `system_call_failed`. */
   openFile(file: string): number {
-    const path = `${this.path}/${file}`;
-    const fd = native.open(terminated(path), constants.O_RDONLY, 0);
-    if (fd < 0) throw systemCallError('open', fd, path);
+    const fd = native.openAt(this.fd, nameBytes(file));
+    if (fd < 0) throw systemCallError('open', fd, `${this.path}/${file}`);
     return fd;
   }
 

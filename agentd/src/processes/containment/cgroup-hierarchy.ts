@@ -3,6 +3,7 @@ import { HawserError } from '@hawser/protocol';
 import { EBUSY, systemCallError } from '../../ffi/errno.js';
 import * as native from '../../ffi/native.js';
 import { CgroupDirectory } from './cgroup-files.js';
+import { CgroupLeaf, type CpuTimes } from './cgroup-leaf.js';
 
 /** What limits and statistics come from (cgroups(7)). */
 export type Controller = 'cpu' | 'io' | 'memory' | 'pids';
@@ -10,8 +11,8 @@ const wanted: readonly Controller[] = ['cpu', 'io', 'memory', 'pids'];
 
 /**
  * Leaves kept for sessions to come: the reused ones, and those made in advance. Few are kept open: each has three
- * descriptors, and every launch copies all that the agent has. Of the others, for many commands at once, there is
- * the directory.
+ * descriptors, and every launch copies all that the agent has. Of the others, for many commands at once, only the
+ * name is kept.
  */
 const openMax = 8;
 const shutMax = 120;
@@ -24,40 +25,10 @@ const removeTries = 50;
 const prefix = 'hawser-';
 const survivorsSuffix = '-survivors';
 
-/** A leaf that a session may have. */
-export interface Leaf {
-  readonly directory: CgroupDirectory;
-  /** Descriptor of its cgroup.events, open as long as the leaf is there: it is asked at the end of every command. */
-  readonly events: number;
-  readonly name: string;
-  /** Outlives the agent: it lies where the watchdog does not look. */
-  readonly survives: boolean;
-  /** Descriptor of its cpu.stat, opened when that is first asked for; -1 before. */
-  cpuStat: number;
-  /** CPU time of the sessions that had it before. */
-  cpuBefore: CpuTimes;
-}
-
 /** A leaf of which nothing is open. */
 interface ShutLeaf {
   readonly name: string;
   readonly cpuBefore: CpuTimes;
-}
-
-export interface CpuTimes {
-  readonly userUs: number;
-  readonly systemUs: number;
-}
-
-const times = new Float64Array(2);
-
-/** What the processes of a leaf have used, the sessions before this one included. */
-export function cpuTimes(leaf: Leaf): CpuTimes {
-  if (leaf.cpuStat < 0) leaf.cpuStat = leaf.directory.openFile('cpu.stat');
-  const result = native.cgroupCpu(leaf.cpuStat, times);
-  if (result < 0) throw systemCallError('pread', result, `${leaf.directory.path}/cpu.stat`);
-  const [userUs = 0, systemUs = 0] = times;
-  return { userUs, systemUs };
 }
 
 /**
@@ -73,7 +44,7 @@ export class CgroupHierarchy {
   readonly #parentName: string;
   readonly #survivorsName: string;
   #survivors: CgroupDirectory | undefined;
-  readonly #free: Leaf[] = [];
+  readonly #free: CgroupLeaf[] = [];
   readonly #shut: ShutLeaf[] = [];
   #made = 0;
   #refill: NodeJS.Immediate | undefined;
@@ -103,7 +74,7 @@ export class CgroupHierarchy {
   }
 
   /** A leaf of its own for a session. @throws HawserError `system_call_failed`. */
-  take(survives: boolean): Leaf {
+  take(survives: boolean): CgroupLeaf {
     if (survives) return this.#make(this.#survivorsParent(), true);
     const leaf = this.#free.pop() ?? this.#reopen() ?? this.#make(this.#parent, false);
     if (this.controllers.size > 0) this.#makeInAdvance();
@@ -116,18 +87,27 @@ export class CgroupHierarchy {
    *
    * @param clean it was neither limited nor frozen nor killed.
    */
-  giveBack(leaf: Leaf, clean: boolean): void {
-    const kept = clean && this.controllers.size === 0 && !leaf.survives && !this.#closed;
-    if (kept && this.#free.length < openMax) {
-      leaf.cpuBefore = cpuTimes(leaf);
-      this.#free.push(leaf);
-    } else if (kept && this.#shut.length < shutMax) {
-      this.#shut.push({ name: leaf.name, cpuBefore: cpuTimes(leaf) });
-      close(leaf);
-    } else {
-      close(leaf);
-      this.#remove(leaf.survives ? this.#survivors : this.#parent, leaf.name, removeTries);
+  giveBack(leaf: CgroupLeaf, clean: boolean): void {
+    if (clean && this.controllers.size === 0 && !leaf.survives && !this.#closed && this.#keep(leaf)) return;
+    leaf.close();
+    this.#remove(leaf.survives ? this.#survivors : this.#parent, leaf.name, removeTries);
+  }
+
+  /** @returns whether there is room for it, and it could be read what it has used. */
+  #keep(leaf: CgroupLeaf): boolean {
+    if (this.#free.length >= openMax && this.#shut.length >= shutMax) return false;
+    try {
+      leaf.cpuBefore = leaf.cpuTimes();
+    } catch {
+      return false; // no descriptor is left to read it through
     }
+    if (this.#free.length < openMax) {
+      this.#free.push(leaf);
+    } else {
+      this.#shut.push({ name: leaf.name, cpuBefore: leaf.cpuBefore });
+      leaf.close();
+    }
+    return true;
   }
 
   /** Removes what is empty. What still has processes is left to the watchdog, or to the next agent. */
@@ -135,7 +115,7 @@ export class CgroupHierarchy {
     if (this.#closed) return;
     this.#closed = true;
     if (this.#refill !== undefined) clearImmediate(this.#refill);
-    for (const leaf of this.#free) close(leaf);
+    for (const leaf of this.#free) leaf.close();
     this.#parent.close();
     this.#survivors?.close();
     this.#base.remove(this.#parentName);
@@ -153,26 +133,23 @@ export class CgroupHierarchy {
     return this.#survivors;
   }
 
-  #make(parent: CgroupDirectory, survives: boolean): Leaf {
+  #make(parent: CgroupDirectory, survives: boolean): CgroupLeaf {
     const name = `s${++this.#made}`;
     const directory = parent.make(name);
     try {
-      return opened(directory, name, survives, { userUs: 0, systemUs: 0 });
+      return CgroupLeaf.open(directory, { name, survives, cpuBefore: { userUs: 0, systemUs: 0 } });
     } catch (error) {
       parent.remove(name);
       throw error;
     }
   }
 
-  #reopen(): Leaf | undefined {
-    const shut = this.#shut.pop();
+  #reopen(): CgroupLeaf | undefined {
+    const shut = this.#shut.at(-1);
     if (shut === undefined) return undefined;
-    try {
-      return opened(this.#parent.child(shut.name), shut.name, false, shut.cpuBefore);
-    } catch (error) {
-      this.#shut.push(shut);
-      throw error;
-    }
+    const leaf = CgroupLeaf.open(this.#parent.child(shut.name), { ...shut, survives: false });
+    this.#shut.pop();
+    return leaf;
   }
 
   /** Between sessions, so that none waits for it. */
@@ -190,23 +167,6 @@ export class CgroupHierarchy {
     if (parent === undefined || this.#closed || parent.remove(name) || tries === 0) return;
     setTimeout(() => this.#remove(parent, name, tries - 1), removeRetryMs).unref();
   }
-}
-
-/** Closes the directory where it fails. */
-function opened(directory: CgroupDirectory, name: string, survives: boolean, cpuBefore: CpuTimes): Leaf {
-  try {
-    const events = directory.openFile('cgroup.events');
-    return { directory, events, name, survives, cpuStat: -1, cpuBefore };
-  } catch (error) {
-    directory.close();
-    throw error;
-  }
-}
-
-function close({ directory, events, cpuStat }: Leaf): void {
-  native.close(events);
-  if (cpuStat >= 0) native.close(cpuStat);
-  directory.close();
 }
 
 /** Directories of agents that are gone. Those of survivors go when the last survivor does. */

@@ -4,8 +4,8 @@ import * as native from '../../ffi/native.js';
 import type { LaunchDraft } from '../launch-request.js';
 import type { Poller } from '../poller.js';
 import { CgroupEvents } from './cgroup-events.js';
-import type { CgroupHierarchy, Leaf } from './cgroup-hierarchy.js';
-import { cpuTimes } from './cgroup-hierarchy.js';
+import type { CgroupHierarchy } from './cgroup-hierarchy.js';
+import type { CgroupLeaf } from './cgroup-leaf.js';
 import type { LimitFile } from './cgroup-limits.js';
 import { unsupportedLimit, writeLimits } from './cgroup-limits.js';
 import { describe, recordsOf } from './process-record.js';
@@ -35,7 +35,7 @@ export interface CgroupTreeOptions {
 export class CgroupTree implements ProcessTree {
   readonly confidence = 'exact';
   readonly #options: CgroupTreeOptions;
-  readonly #leaf: Leaf;
+  readonly #leaf: CgroupLeaf;
   readonly #events: CgroupEvents;
   /** `lives`: the leader does, or is still to come. `left`: it is dead, others live. */
   #state: 'lives' | 'left' | 'over' = 'lives';
@@ -58,7 +58,7 @@ export class CgroupTree implements ProcessTree {
       hierarchy.giveBack(this.#leaf, false);
       throw error;
     }
-    this.#events = new CgroupEvents(options.poller, this.#leaf.events);
+    this.#events = new CgroupEvents(options.poller, this.#leaf);
   }
 
   get killed(): boolean {
@@ -104,7 +104,7 @@ export class CgroupTree implements ProcessTree {
     const { directory, cpuBefore } = this.#leaf;
     const { controllers } = this.#options.hierarchy;
     const memory = controllers.has('memory');
-    const { userUs, systemUs } = cpuTimes(this.#leaf);
+    const { userUs, systemUs } = this.#leaf.cpuTimes();
     const members = this.#pids();
     return {
       processes: members.length,
