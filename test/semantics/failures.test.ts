@@ -300,6 +300,15 @@ async function asSentBy<T>(fields: object, work: () => Promise<T>): Promise<T> {
   }
 }
 
+/** Empty for one that is gone. */
+function nameOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'latin1');
+  } catch {
+    return '';
+  }
+}
+
 /** What must not grow: descriptors, children and threads of the agent. */
 function holdings(pid: number): Record<string, number> {
   const tasks = readdirSync(`/proc/${pid}/task`);
@@ -307,7 +316,7 @@ function holdings(pid: number): Record<string, number> {
     .flatMap((task) =>
       readFileSync(`/proc/${pid}/task/${task}/children`, 'latin1').split(' ').filter(Boolean),
     )
-    .filter((child) => readFileSync(`/proc/${child}/comm`, 'latin1') !== 'hawser-watchdog\n');
+    .filter((child) => !['', 'hawser-watchdog\n'].includes(nameOf(child)));
   return { descriptors: descriptorsOf(pid).length, children: children.length, threads: tasks.length };
 }
 

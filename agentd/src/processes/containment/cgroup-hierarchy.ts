@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { HawserError } from '@hawser/protocol';
-import { EBUSY, systemCallError } from '../../ffi/errno.js';
+import { EBUSY } from '../../ffi/errno.js';
 import * as native from '../../ffi/native.js';
 import { CgroupDirectory } from './cgroup-files.js';
 import { CgroupLeaf, type CpuTimes } from './cgroup-leaf.js';
