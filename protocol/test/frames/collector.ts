@@ -6,6 +6,9 @@ import type { WireFrame } from '../wire.js';
 export const KiB = 1024;
 export const MiB = 1024 * KiB;
 
+/** Of the decoder's buffer in its memory: bulk-buffer.ts. */
+const offsetBytes = 48;
+
 /** A decoder and what came out of it. */
 export class Collector implements FrameSink {
   readonly decoder: FrameDecoder;
@@ -40,7 +43,7 @@ export class Collector implements FrameSink {
 
   /** Memory that the decoder holds, bytes. */
   get bufferBytes(): number {
-    return this.decoder.room().buffer.byteLength;
+    return this.decoder.room().buffer.byteLength - offsetBytes;
   }
 
   /** Hands bytes over in pieces of `size()` bytes. */
