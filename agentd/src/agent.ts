@@ -18,6 +18,7 @@ import { Containment } from './processes/containment/containment.js';
 import { Launcher } from './processes/launcher.js';
 import { OrphanReaper } from './processes/orphan-reaper.js';
 import { Poller } from './processes/poller.js';
+import { Terminals } from './processes/pseudo-terminal.js';
 import { Users } from './processes/users.js';
 import { Registry } from './registry/registry.js';
 import { isRegistryRequest, RegistryRequests } from './registry/registry-requests.js';
@@ -71,6 +72,7 @@ export class Agent {
   readonly #poller: Poller;
   readonly #launcher: Launcher;
   readonly #containment: Containment;
+  readonly #terminals = new Terminals();
   readonly #registry: Registry;
   readonly #registryRequests: RegistryRequests;
   readonly #hosts: Hosts;
@@ -121,6 +123,7 @@ export class Agent {
         poller: this.#poller,
         launcher: this.#launcher,
         containment: this.#containment,
+        terminals: this.#terminals,
         limits: this.#limits,
         clock: systemClock,
         budget: this.#budget,
@@ -240,6 +243,7 @@ export class Agent {
     this.#reaper.stop();
     this.#cancelLook?.();
     this.#containment.close();
+    this.#terminals.close();
     for (const transport of this.#transports) transport.close();
     this.#poller.close();
   }

@@ -11,7 +11,7 @@ import {
   type LaunchRequest,
 } from '../src/processes/launcher.js';
 import { POLL_IN, Poller } from '../src/processes/poller.js';
-import { PseudoTerminal } from '../src/processes/pseudo-terminal.js';
+import { PseudoTerminal, Terminals } from '../src/processes/pseudo-terminal.js';
 
 const { EAGAIN, EINVAL, EIO } = constants.errno;
 const size = { rows: 33, cols: 101, xpixel: 808, ypixel: 528 };
@@ -106,6 +106,30 @@ t.test('the command has a controlling terminal of the right size from its first 
   t.strictSame((await running.wait).status, { code: 0 });
   t.equal(await running.outcome, null);
   terminal.close();
+});
+
+t.test('a terminal that was made in advance is like another, and is given out once', async (t) => {
+  const terminals = new Terminals();
+  terminals.prepare();
+  const before = readdirSync('/proc/self/fd');
+  terminals.prepare();
+  t.strictSame(readdirSync('/proc/self/fd'), before, 'one is enough');
+  const first = terminals.open(size);
+  t.strictSame(readdirSync('/proc/self/fd'), before, 'it is the one');
+  const second = terminals.open({ rows: 5, cols: 6 });
+  t.not(second.slavePath, first.slavePath);
+  t.strictSame(first.windowSize(), size);
+  t.strictSame(second.windowSize(), { rows: 5, cols: 6, xpixel: 0, ypixel: 0 });
+  for (const terminal of [first, second]) {
+    const { output, wait } = start(terminal, 'stty size; tty; stty -a | tail -1');
+    t.match(await output, new RegExp(`^\\d+ \\d+\r\n${terminal.slavePath}\r\n.*echoctl`));
+    t.strictSame((await wait).status, { code: 0 });
+    terminal.close();
+  }
+  terminals.prepare();
+  terminals.close();
+  terminals.close();
+  t.equal(readdirSync('/proc/self/fd').length, before.length - 1);
 });
 
 t.test('a resize reaches the program, pixels included', async (t) => {

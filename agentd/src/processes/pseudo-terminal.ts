@@ -120,6 +120,41 @@ export class PseudoTerminal {
   }
 }
 
+/** Before its session is known; both are more than 0, which some programs cannot bear. */
+const anySize = { cols: 80, rows: 24 };
+
+/** The terminals of sessions, the next of them made when nobody waits for it. */
+export class Terminals {
+  #spare: PseudoTerminal | undefined;
+
+  /** @throws HawserError `launch_failed`, `missing_dependency`, `system_call_failed`. */
+  open(size: WindowSize): PseudoTerminal {
+    const terminal = this.#spare;
+    if (terminal === undefined) return PseudoTerminal.open(size);
+    this.#spare = undefined;
+    try {
+      terminal.resize(size);
+    } catch (error) {
+      terminal.close();
+      throw error;
+    }
+    return terminal;
+  }
+
+  prepare(): void {
+    try {
+      this.#spare ??= PseudoTerminal.open(anySize);
+    } catch {
+      // Where there can be none now, `open` will say so, or find that there can.
+    }
+  }
+
+  close(): void {
+    this.#spare?.close();
+    this.#spare = undefined;
+  }
+}
+
 function openPair(size: WindowSize): { master: number; slave: number; pty: string } {
   const pty = ptyBinding();
   try {

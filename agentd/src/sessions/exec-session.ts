@@ -7,7 +7,7 @@ import { reapPidfd } from '../processes/exit-status.js';
 import type { LaunchedProcess, LaunchFailure } from '../processes/launcher.js';
 import type { Watch } from '../processes/poller.js';
 import { POLL_IN } from '../processes/poller.js';
-import { PseudoTerminal } from '../processes/pseudo-terminal.js';
+import type { PseudoTerminal } from '../processes/pseudo-terminal.js';
 import { signalNumber } from '../processes/signals.js';
 import type { Attachment, AttachmentHandler } from './attachment.js';
 import type { ExecPlan } from './exec-plan.js';
@@ -93,7 +93,7 @@ export class ExecSession implements AttachmentHandler {
     this.#kept = plan.kept;
     this.#tree = services.containment.prepare(name.id, plan.cgroup, plan.survives);
     try {
-      this.#terminal = plan.terminal === undefined ? undefined : PseudoTerminal.open(plan.terminal);
+      this.#terminal = plan.terminal === undefined ? undefined : services.terminals.open(plan.terminal);
       if (this.#terminal !== undefined)
         plan.launch.stdio = { kind: 'terminal', stdin: plan.stdin, slavePath: this.#terminal.slavePath };
       this.#tree.contain(plan.launch);
@@ -404,6 +404,11 @@ export class ExecSession implements AttachmentHandler {
         attachment.tell('ExecStarted', { sessionId: this.id, pid: this.pid, startedAtUs });
     }
     this.#openOutputs();
+    // While the command runs, the agent has nothing to do, and makes what the next one needs.
+    setImmediate(() => {
+      this.#services.launcher.prepare();
+      if (this.#terminal !== undefined) this.#services.terminals.prepare();
+    });
   }
 
   /** Its process keeps the session's place until it is gone: launches that hang are bounded, too. */
@@ -427,7 +432,6 @@ export class ExecSession implements AttachmentHandler {
       this.#drop(attachment);
     }
     this.#closeEnds();
-    this.#services.launcher.prepare();
     this.#forgetWhenOver();
     // The child is dead or dying: its pidfd says when it can be reaped.
   }
@@ -518,7 +522,6 @@ export class ExecSession implements AttachmentHandler {
 
   #over(): void {
     this.#closeEnds();
-    this.#services.launcher.prepare();
     for (const attachment of this.#attachments) this.consumed(attachment);
     this.#forgetWhenOver();
   }

@@ -2,6 +2,7 @@ import type { Clock, Limits, SessionRecord, SpoolBudget } from '@hawser/protocol
 import type { Containment } from '../processes/containment/containment.js';
 import type { Launcher } from '../processes/launcher.js';
 import type { Poller } from '../processes/poller.js';
+import type { Terminals } from '../processes/pseudo-terminal.js';
 import type { ExecSession } from './exec-session.js';
 
 /** What a session needs of the agent. */
@@ -9,6 +10,7 @@ export interface SessionServices {
   readonly poller: Poller;
   readonly launcher: Launcher;
   readonly containment: Containment;
+  readonly terminals: Terminals;
   readonly limits: Limits;
   readonly clock: Clock;
   readonly budget: SpoolBudget;
