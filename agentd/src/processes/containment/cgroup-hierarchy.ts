@@ -145,11 +145,13 @@ export class CgroupHierarchy {
   }
 
   #reopen(): CgroupLeaf | undefined {
-    const shut = this.#shut.at(-1);
+    const shut = this.#shut.pop();
     if (shut === undefined) return undefined;
-    const leaf = CgroupLeaf.open(this.#parent.child(shut.name), { ...shut, survives: false });
-    this.#shut.pop();
-    return leaf;
+    try {
+      return CgroupLeaf.open(this.#parent.child(shut.name), { ...shut, survives: false });
+    } catch {
+      return undefined; // Somebody has removed it, or no descriptor is left: making another will tell.
+    }
   }
 
   /** Between sessions, so that none waits for it. */
