@@ -14,6 +14,10 @@ import { notAMember } from './process-tree.js';
 
 const SIGKILL = 9;
 
+/** How soon those who are left are killed again, and how seldom at least. */
+const killAgainMs = 5;
+const killAgainMsMax = 500;
+
 /** A tree that forks faster than it is listed would be signalled without end. */
 const signalPassesMax = 16;
 
@@ -40,6 +44,7 @@ export class CgroupTree implements ProcessTree {
   /** `lives`: the leader does, or is still to come. `left`: it is dead, others live. */
   #state: 'lives' | 'left' | 'over' = 'lives';
   #killed = false;
+  #killTimer: NodeJS.Timeout | undefined;
   /** Whether the next session may have the leaf. */
   #clean: boolean;
 
@@ -121,11 +126,34 @@ export class CgroupTree implements ProcessTree {
     if (this.over) return;
     this.#killed = true;
     this.#clean = false;
-    const result =
-      this.#options.withoutKillFile === true ? -ENOENT : this.#leaf.directory.write('cgroup.kill', '1');
-    if (result === -ENOENT) this.#killOneByOne();
-    else if (result < 0) throw systemCallError('write', result, `${this.#leaf.directory.path}/cgroup.kill`);
+    if (this.#options.withoutKillFile === true || !this.#kill()) this.#killOneByOne();
+    else this.#killAgain(killAgainMs);
     await this.#events.until(({ populated }) => !populated);
+  }
+
+  /** @returns whether the kernel can. */
+  #kill(): boolean {
+    const result = this.#leaf.directory.write('cgroup.kill', '1');
+    if (result < 0 && result !== -ENOENT)
+      throw systemCallError('write', result, `${this.#leaf.directory.path}/cgroup.kill`);
+    return result === 0;
+  }
+
+  /**
+   * Until nobody is left: once is not enough. A process may be on its way from fork's last look at its parent's
+   * signals to the list of members, while the kernel kills that parent, and comes to the end of the list (kernel/fork.c,
+   * copy_process; kernel/cgroup/cgroup.c, __cgroup_kill; Linux 6.18). Frozen, those who are left fork no more, and die.
+   */
+  #killAgain(afterMs: number): void {
+    clearTimeout(this.#killTimer);
+    this.#killTimer = setTimeout(() => {
+      // Not by reading the state: whoever waits would not be woken for what was read here.
+      this.#events.check();
+      if (!this.#events.awaited) return;
+      // A cgroup that is gone has nobody in it.
+      for (const file of ['cgroup.freeze', 'cgroup.kill']) this.#leaf.directory.write(file, '1');
+      this.#killAgain(Math.min(2 * afterMs, killAgainMsMax));
+    }, afterMs).unref();
   }
 
   killOne(pid: number, signal: number): void {
@@ -205,6 +233,7 @@ export class CgroupTree implements ProcessTree {
   #over(): void {
     if (this.over) return;
     this.#state = 'over';
+    clearTimeout(this.#killTimer);
     this.#events.check();
     this.#options.onOver();
     const giveBack = (): void => this.#options.hierarchy.giveBack(this.#leaf, this.#clean);
