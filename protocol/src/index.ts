@@ -1,3 +1,4 @@
+export { bulkBuffer } from './bulk-buffer.js';
 export type { AgentGreetingOptions, AgentIdentity } from './connection/agent-greeting.js';
 export { AgentGreeting } from './connection/agent-greeting.js';
 export { Channel } from './connection/channel.js';

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { bearersOf, escape, newToken, overEachMode, Transcript } from './world.js';
+import { bearersOf, cgroupMount, escape, newToken, overEachMode, Transcript } from './world.js';
 
 /** As many as the issue asks for. */
 const runs = 100;
@@ -149,9 +149,4 @@ function isDying(pid: number): boolean {
   const status = readFileSync(`/proc/${pid}/status`, 'latin1');
   const resident = /^VmRSS:\s+(\d+)/m.exec(status)?.[1];
   return !/^ShdPnd:\s+0+$/m.test(status) || resident === undefined;
-}
-
-function cgroupMount(): string {
-  const mounts = readFileSync('/proc/mounts', 'utf8').split('\n');
-  return mounts.map((line) => line.split(' ')).find(([, , type]) => type === 'cgroup2')?.[1] ?? '';
 }

@@ -18,10 +18,13 @@ export interface World {
 
 /** Whether this machine lets us make cgroups: the same question as the agent's, asked of another source. */
 export function hasCgroups(): boolean {
-  const mounted = readFileSync('/proc/mounts', 'utf8')
-    .split('\n')
-    .some((line) => line.split(' ')[2] === 'cgroup2');
-  return mounted && userInfo().uid === 0;
+  return cgroupMount() !== undefined && userInfo().uid === 0;
+}
+
+/** Where cgroup v2 is mounted. */
+export function cgroupMount(): string | undefined {
+  const mounts = readFileSync('/proc/mounts', 'utf8').split('\n');
+  return mounts.map((line) => line.split(' ')).find(([, , type]) => type === 'cgroup2')?.[1];
 }
 
 export function modes(): Mode[] {

@@ -1,3 +1,4 @@
+import { bulkBuffer } from '@hawser/protocol';
 import { EAGAIN, EINTR } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 import type { Poller, Watch } from '../processes/poller.js';
@@ -11,7 +12,7 @@ const turnBytes = 256 * 1024;
  * What a dead leader may have left: a pipe holds 64 KiB where nobody has changed that (pipe(7)), a
  * terminal less. One buffer serves all, since it is emptied before anything else happens.
  */
-const drainBuffer = Buffer.allocUnsafeSlow(64 * 1024);
+const drainBuffer = bulkBuffer(64 * 1024);
 
 /**
  * Reads one output of a child, a pipe's end or a terminal's master, straight into its spool.

@@ -28,24 +28,22 @@ export class CgroupDirectory {
 
   /** @throws HawserError `system_call_failed` with the errno. */
   static open(path: string): CgroupDirectory {
-    const fd = native.openDirectory(atCwd, terminated(path), 0);
-    if (fd < 0) throw systemCallError('open', fd, path);
-    return new CgroupDirectory(fd, path);
+    return CgroupDirectory.#opened(atCwd, path, path, 0);
   }
 
   /** @throws HawserError `system_call_failed`, `EEXIST` where it is there. */
   make(name: string): CgroupDirectory {
-    const path = `${this.path}/${name}`;
-    const fd = native.openDirectory(this.fd, terminated(name), 1);
-    if (fd < 0) throw systemCallError('mkdir', fd, path);
-    return new CgroupDirectory(fd, path);
+    return CgroupDirectory.#opened(this.fd, name, `${this.path}/${name}`, 1);
   }
 
   /** One of its children. @throws HawserError `system_call_failed` with the errno. */
   child(name: string): CgroupDirectory {
-    const path = `${this.path}/${name}`;
-    const fd = native.openDirectory(this.fd, terminated(name), 0);
-    if (fd < 0) throw systemCallError('open', fd, path);
+    return CgroupDirectory.#opened(this.fd, name, `${this.path}/${name}`, 0);
+  }
+
+  static #opened(parent: number, name: string, path: string, make: 0 | 1): CgroupDirectory {
+    const fd = native.openDirectory(parent, terminated(name), make);
+    if (fd < 0) throw systemCallError(make === 1 ? 'mkdir' : 'open', fd, path);
     return new CgroupDirectory(fd, path);
   }
 

@@ -63,7 +63,7 @@ export class CgroupTree implements ProcessTree {
       hierarchy.giveBack(this.#leaf, false);
       throw error;
     }
-    this.#events = new CgroupEvents(options.poller, this.#leaf);
+    this.#events = new CgroupEvents(options.poller, this.#leaf.events);
   }
 
   get killed(): boolean {
