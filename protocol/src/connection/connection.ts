@@ -123,7 +123,10 @@ export class Connection implements PortClient {
   readonly #links: Uint8Array[] = [];
   #messages: Uint8Array[] = [];
   readonly #streams: SendStream[] = [];
+  /** Streams whose credit is to be told: a sender may be waiting for it. */
   readonly #credits: ReceiveStream[] = [];
+  /** Streams whose last credit, that everything was consumed, is owed: nobody waits for it. */
+  readonly #lastCredits: ReceiveStream[] = [];
   #state: ConnectionState;
   #cancelAckTimer: (() => void) | undefined;
   #cancelHeartbeat: (() => void) | undefined;
@@ -323,7 +326,8 @@ export class Connection implements PortClient {
       for (const stream of channel.receiveStreams)
         streams.push({ channel: channel.number, typeId: stream.typeId, ...stream.takePosition() });
     }
-    for (const stream of this.#credits.splice(0)) stream.queued = false;
+    for (const list of [this.#credits, this.#lastCredits])
+      for (const stream of list.splice(0)) stream.queued = false;
     return { received: this.#log.takeAck(), streams };
   }
 
@@ -464,8 +468,14 @@ export class Connection implements PortClient {
 
   nextUrgent(): Uint8Array | undefined {
     if (this.#state.at !== 'open') return undefined;
-    // Whatever leaves takes along what is owed anyway.
-    return this.#links.shift() ?? this.#creditFrame() ?? this.#ackFrame() ?? this.#messages.shift();
+    // Whatever leaves takes along what is owed anyway, behind it: whoever waits for a message need not wait for that.
+    return (
+      this.#links.shift() ??
+      this.#creditFrame(this.#credits) ??
+      this.#messages.shift() ??
+      this.#creditFrame(this.#lastCredits) ??
+      this.#ackFrame()
+    );
   }
 
   nextStream(): SendStream | undefined {
@@ -503,7 +513,7 @@ export class Connection implements PortClient {
     if (this.#state.at === 'closed') return;
     if (!stream.queued) {
       stream.queued = true;
-      this.#credits.push(stream);
+      (urgent ? this.#credits : this.#lastCredits).push(stream);
     }
     if (urgent) this.#requestFlush();
     else this.#owe();
@@ -706,8 +716,8 @@ export class Connection implements PortClient {
     });
   }
 
-  #creditFrame(): Uint8Array | undefined {
-    const stream = this.#credits.shift();
+  #creditFrame(streams: ReceiveStream[]): Uint8Array | undefined {
+    const stream = streams.shift();
     if (stream === undefined) return undefined;
     stream.queued = false;
     return this.#encodeCredit(

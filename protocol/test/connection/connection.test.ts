@@ -117,6 +117,25 @@ t.test(
   },
 );
 
+t.test('a message does not wait for what is owed, which goes behind it and before data', async (t) => {
+  const { agent, say } = await agentAlone();
+  const channel = agent.connection.openChannel(1, new Listener());
+  const input = new Sink(channel, 'Stdin');
+  const output = channel.openSendStream('Stdout', 4096, () => {});
+  t.strictSame(await say({ type: type.Stdin, channel: 1, flags: FIN, payload: Buffer.from('all') }), []);
+  t.ok(input.ended);
+  t.strictSame(await say({ type: type.Signal, offset: 1, payload: encode({ signal: 'X' }) }), []);
+  output.write(Buffer.from('data'));
+  channel.send('Done', { re: 1 });
+  t.match(await say({ type: type.Ping, offset: 9 }), [
+    { type: type.Pong, offset: 9n },
+    { type: type.Done, channel: 1 },
+    { type: type.Credit, channel: 1, flags: FIN },
+    { type: type.Ack, offset: 1n },
+    { type: type.Stdout, channel: 1 },
+  ]);
+});
+
 t.test('a message that comes again is acknowledged again and not handed over', async (t) => {
   const clock = new HandClock();
   const { agent, say } = await agentAlone({ clock });
@@ -603,12 +622,10 @@ t.test('an answer that the other side cannot take becomes one that it can', asyn
       rlimits: Array.from({ length: 1000 }, () => ({ resource: 'nofile', soft: 1, hard: 2 })),
     });
   };
-  const answers = (
-    await say({ type: type.ExecRequest, channel: 1, offset: 1, payload: encode(request) })
-  ).slice(1);
-  const [failed, reply] = answers.map(
-    ({ payload }) => decode(payload) as { code: string; message: string; re?: number },
-  );
+  const answers = await say({ type: type.ExecRequest, channel: 1, offset: 1, payload: encode(request) });
+  const [failed, reply] = answers
+    .slice(0, 2)
+    .map(({ payload }) => decode(payload) as { code: string; message: string; re?: number });
   t.equal(failed?.code, 'not_found');
   t.equal(failed?.message.length, 513);
   t.match(reply, {
@@ -640,10 +657,10 @@ t.test('a message of an unknown type is answered with unsupported', async (t) =>
   const { agent, say } = await agentAlone();
   const answers = await say({ type: 0x7f, channel: 3, offset: 1, payload: Buffer.from('anything') });
   t.match(answers, [
-    { type: type.Ack, offset: 1n },
     { type: type.Failure, channel: 3, offset: 1n },
+    { type: type.Ack, offset: 1n },
   ]);
-  t.match(decode(answers[1]!.payload), {
+  t.match(decode(answers[0]!.payload), {
     re: 1,
     code: 'unsupported',
     message: /0x7f is not known to generation 1/,
