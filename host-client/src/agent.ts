@@ -134,22 +134,26 @@ export class Agent implements AsyncDisposable {
     args: readonly (string | Uint8Array)[],
     options: ExecOptions & { encoding: 'buffer' },
   ): Promise<ExecResult<Buffer>>;
-  async exec(
+  exec(
     cmd: string | Uint8Array,
     args: readonly (string | Uint8Array)[] = [],
     options: ExecOptions = {},
   ): Promise<ExecResult<string | Buffer>> {
-    const stdin = options.input === undefined ? 'null' : 'pipe';
-    const execution = new Execution(options, (input, outputs) =>
-      this.#start(options.signal, {
-        name: 'ExecRequest',
-        body: execRequest(cmd, args, stdin, options),
-        input,
-        outputs,
-      }),
-    );
+    const { signal } = options;
+    let execution: Execution;
+    try {
+      const stdin = options.input === undefined ? 'null' : 'pipe';
+      const body = execRequest(cmd, args, stdin, options);
+      execution = new Execution(options, (input, outputs) =>
+        this.#start(signal, { name: 'ExecRequest', body, input, outputs }),
+      );
+    } catch (error) {
+      return failed(error);
+    }
     this.#link.connection.flush();
-    return this.#abortable(execution.command, options.signal, () => execution.result());
+    // Not async itself: each promise around another is three turns of the queue.
+    if (signal === undefined) return execution.result();
+    return this.#abortable(execution.command, signal, () => execution.result());
   }
 
   /**
@@ -170,8 +174,9 @@ export class Agent implements AsyncDisposable {
     const { signal } = options;
     const body = execRequest(cmd, args, options.stdin, options);
     const command = this.#start(signal, { name: 'ExecRequest', body, input: stdin, outputs });
-    await this.#abortable(command, signal, () => command.started);
-    if (signal !== undefined) {
+    if (signal === undefined) await command.started;
+    else {
+      await this.#abortable(command, signal, () => command.started);
       const onAbort = (): void => void command.kill().catch(() => {});
       signal.addEventListener('abort', onAbort, { once: true });
       command.exited.catch(() => {}).finally(() => signal.removeEventListener('abort', onAbort));
@@ -288,8 +293,7 @@ export class Agent implements AsyncDisposable {
   }
 
   /** Runs `work`; an abort ends the command and the call at once. */
-  async #abortable<T>(command: Command, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
-    if (signal === undefined) return work();
+  async #abortable<T>(command: Command, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     let onAbort!: () => void;
     const abort = new Promise<never>((_resolve, reject) => {
       onAbort = () => {
@@ -304,6 +308,10 @@ export class Agent implements AsyncDisposable {
       signal.removeEventListener('abort', onAbort);
     }
   }
+}
+
+async function failed(error: unknown): Promise<never> {
+  throw error;
 }
 
 function limitsOf(options: ConnectOptions): Limits {
