@@ -75,6 +75,13 @@ struct failure {
   int32_t mode;   /* st_mode of the candidate, -1 where unknown */
 };
 
+/* How far a child is that shares the agent's memory. */
+enum set_up {
+  SETTING_UP,
+  AWAITED, /* the agent waits on it as on a futex */
+  SET_UP,  /* nothing but chdir and execve is left, or it has failed */
+};
+
 struct launch {
   size_t block_bytes;
   struct launch *next_free;
@@ -90,6 +97,7 @@ struct launch {
   int status;      /* write end, close-on-exec, above 2 */
   int credentialed;
   int joins_cgroup; /* the child is not born in its cgroup: it has to enter it itself */
+  int set_up; /* an `enum set_up`, changed by both sides */
   uint64_t to_reset; /* signals that may not have the default disposition, 1 << (number - 1) each */
 };
 

@@ -7,12 +7,20 @@
 #include "syscalls.h"
 
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+/* Lets the agent go on, where it waits for that. */
+static void tell_set_up(const struct launch *launch) {
+  int *word = (int *)&launch->set_up;
+  if (__atomic_exchange_n(word, SET_UP, __ATOMIC_SEQ_CST) == AWAITED) RAW3(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1);
+}
+
 __attribute__((noreturn)) static void fail(const struct launch *launch, int stage, long error, int detail, int mode) {
+  tell_set_up(launch);
   struct failure record = {stage, (int32_t)-error, detail, mode};
   RAW3(SYS_write, launch->status, &record, sizeof record);
   for (;;) RAW1(SYS_exit_group, 127);
@@ -186,6 +194,8 @@ void launch_child(void *argument) {
   if (request->flags & FLAG_NO_NEW_PRIVS) {
     TRY(STAGE_NO_NEW_PRIVS, -1, RAW5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
   }
+  /* Nothing before this may hang: the agent waits. */
+  tell_set_up(launch);
   if (request->flags & FLAG_CWD) TRY(STAGE_CWD, -1, RAW1(SYS_chdir, launch->cwd));
   TRY(STAGE_SIGMASK, -1, RAW4(SYS_rt_sigprocmask, SIG_SETMASK, &request->signal_mask, 0, 8));
   execute(launch);

@@ -15,12 +15,14 @@
 #include "syscalls.h"
 
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef CLONE_PIDFD
@@ -43,6 +45,7 @@ static struct launch *free_blocks;
 static unsigned free_block_count;
 static struct launch **slots;
 static int32_t slot_count;
+static int32_t slots_taken;
 
 static size_t page_bytes(void) {
   static size_t bytes;
@@ -94,6 +97,7 @@ static int32_t slot_take(struct launch *launch) {
   for (int32_t i = 0; i < slot_count; i++) {
     if (slots[i] == NULL) {
       slots[i] = launch;
+      slots_taken++;
       return i;
     }
   }
@@ -105,7 +109,13 @@ static int32_t slot_take(struct launch *launch) {
   int32_t slot = slot_count;
   slot_count = count;
   slots[slot] = launch;
+  slots_taken++;
   return slot;
+}
+
+static void slot_give_back(int32_t slot) {
+  slots[slot] = NULL;
+  slots_taken--;
 }
 
 /* ---- the request ---------------------------------------------------------------------------- */
@@ -335,6 +345,7 @@ static long make_child(struct launch *launch, int *pidfd) {
   uint64_t before;
   RAW4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
   long pid = -ENOSYS;
+  launch->set_up = SETTING_UP;
   launch->to_reset = ignored_signals();
   launch->joins_cgroup = 0;
   if (!no_clone3) pid = clone_prepared(launch, flags, pidfd);
@@ -348,10 +359,22 @@ static long make_child(struct launch *launch, int *pidfd) {
   return pid;
 }
 
+/*
+ * Waits until the child has nothing left to do but chdir and execve, a millisecond at most. On the agent's processor
+ * it would otherwise wait for the agent instead, for all that a turn of its loop does: where sessions are scheduled
+ * in groups (sched_autogroup), setsid puts the child behind everybody who is ready to run.
+ */
+static void await_set_up(struct launch *launch) {
+  int expected = SETTING_UP;
+  if (!__atomic_compare_exchange_n(&launch->set_up, &expected, AWAITED, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) return;
+  struct timespec limit = {0, 1000000};
+  RAW4(SYS_futex, &launch->set_up, FUTEX_WAIT_PRIVATE, AWAITED, &limit);
+}
+
 static int32_t launch_failed(int32_t *out, int stage, struct launch *launch, int32_t slot, struct ends *ends, long error) {
   close_ends(ends->child);
   close_ends(ends->agent);
-  if (slot >= 0) slots[slot] = NULL;
+  if (slot >= 0) slot_give_back(slot);
   if (launch != NULL) block_give_back(launch);
   out[6] = stage;
   return (int32_t)error;
@@ -383,6 +406,8 @@ HAWSER_API int32_t hawser_launch(const uint8_t *request, uint32_t request_bytes,
     if (launch->credentialed) credentialed_end();
     return launch_failed(out, STAGE_CLONE, launch, slot, &ends, pid);
   }
+  /* Of many at once each would wait for the processors that the others have; and nobody waits for each of them. */
+  if (slots_taken == 1 && !must_copy_memory(launch)) await_set_up(launch);
   close_ends(ends.child);
   out[0] = (int32_t)pid;
   out[1] = pidfd;
@@ -400,6 +425,6 @@ HAWSER_API int32_t hawser_launch_release(int32_t handle) {
   if (handle < 0 || handle >= slot_count || slots[handle] == NULL) return -EINVAL;
   if (slots[handle]->credentialed) credentialed_end();
   block_give_back(slots[handle]);
-  slots[handle] = NULL;
+  slot_give_back(handle);
   return 0;
 }

@@ -4,6 +4,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -14,6 +15,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type HawserError, launchStages } from '@hawser/protocol';
 import t from 'tap';
 import * as native from '../src/ffi/native.js';
+import { delegatedCgroup } from '../src/processes/containment/cgroup-base.js';
 import { reapPidfd, type WaitResult } from '../src/processes/exit-status.js';
 import {
   type LaunchedProcess,
@@ -559,6 +561,22 @@ t.test('a cancelled launch ends, whichever way it went', async (t) => {
   t.equal(child.pending, false);
   child.cancel();
   t.equal(launcher.launchesPending, 0);
+});
+
+const cgroup = isRoot ? delegatedCgroup() : undefined;
+
+t.test('a child that stands still holds its agent up for a moment only', { skip: !cgroup }, async (t) => {
+  const leaf = `${cgroup}/hawser-launcher-${process.pid}`;
+  mkdirSync(leaf);
+  t.teardown(() => rmdirSync(leaf));
+  writeFileSync(`${leaf}/cgroup.freeze`, '1');
+  const cgroupFd = native.open(Buffer.from(`${leaf}\0`), 0, 0);
+  const running = run({ cgroupFd, command: 'echo thawed' });
+  native.close(cgroupFd);
+  t.equal(launcher.launchesPending, 1);
+  t.match(readFileSync(`${leaf}/cgroup.procs`, 'utf8'), /^\d+\n$/);
+  writeFileSync(`${leaf}/cgroup.freeze`, '0');
+  t.match(await running, { failure: null, stdout: Buffer.from('thawed\n') });
 });
 
 t.test('launches disturb neither errno nor work beside them', async (t) => {
