@@ -83,6 +83,7 @@ int64_t hawser_random(uint8_t *buffer, int64_t bytes);
 int32_t hawser_next_zombie(void);
 int32_t hawser_reap(int32_t pid);
 int32_t hawser_become_subreaper(void);
+int32_t hawser_shorten_slices(void);
 int32_t hawser_page_bytes(void);
 int32_t hawser_open_pidfd(int32_t pid);
 

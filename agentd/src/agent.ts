@@ -167,6 +167,7 @@ export class Agent {
       if (process.pid !== 1) native.becomeSubreaper();
       this.#reaper.start();
     }
+    native.shortenSlices(); // where that is not to be had, it is slower for it
     this.#lookAtTheTime();
     try {
       this.#containment.start();

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import type { Agent, Session, SpawnOptions } from '@hawser/host-client';
 import { compile, overEachLine, readAll, Transcript } from './lines.js';
@@ -63,6 +64,16 @@ overEachLine(
         t.equal(stdout, `${Math.min(1024, Number(hard))}\n${hard}\n`);
       },
     );
+
+    await t.test('the agent goes first when it is woken, and no command inherits that', async (t) => {
+      // CONFIG_SCHED_DEBUG; slices of one's own are Linux 6.12's.
+      const sliceOf = (text: string): string | undefined => /^se\.slice\s*:\s*(\d+)$/m.exec(text)?.[1];
+      const { stdout } = await agent.exec('cat', ['/proc/self/sched', '/proc/sys/kernel/osrelease']);
+      t.equal(sliceOf(stdout), sliceOf(execFileSync('cat', ['/proc/self/sched'], { encoding: 'utf8' })));
+      const [, major = 0, minor = 0] = (/^(\d+)\.(\d+)\./m.exec(stdout) ?? []).map(Number);
+      if (sliceOf(stdout) === undefined || major * 1000 + minor < 6012) return;
+      t.equal(sliceOf(readFileSync(`/proc/${agentd.pid}/sched`, 'utf8')), '100000');
+    });
 
     await t.test('many at once inherit nothing of one another', async (t) => {
       await using pipes = await running(agent);

@@ -137,6 +137,9 @@ export const prlimit = added('prlimit') as (
 
 export const becomeSubreaper = added('becomeSubreaper') as () => number;
 
+/** The scheduler lets this thread go first when it is woken; what it starts has the usual slices. Changes nothing before Linux 6.12. */
+export const shortenSlices = added('shortenSlices') as () => number;
+
 export const read = added('read') as (
   fd: number,
   buffer: Uint8Array,

@@ -147,8 +147,9 @@ export class CgroupHierarchy {
   #reopen(): CgroupLeaf | undefined {
     const shut = this.#shut.pop();
     if (shut === undefined) return undefined;
+    const { name, cpuBefore } = shut;
     try {
-      return CgroupLeaf.open(this.#parent.child(shut.name), { ...shut, survives: false });
+      return CgroupLeaf.open(this.#parent.child(name), { name, survives: false, cpuBefore });
     } catch {
       return undefined; // Somebody has removed it, or no descriptor is left: making another will tell.
     }
