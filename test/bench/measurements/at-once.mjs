@@ -3,7 +3,7 @@ import { median, nsToMs } from '../stats.mjs';
 
 /** A hundred execs of /bin/true at once, and what the C loop needs for as many. */
 export async function atOnce({ lineup, quick }) {
-  const rounds = quick ? 7 : 25;
+  const rounds = quick ? 7 : 50;
   const host = lineup.host((await lineup.agent()).line);
   const childProcess = lineup.childProcess();
   const cPipes = lineup.cPipes();

@@ -3,7 +3,7 @@ import { nsToMs, summarize } from '../stats.mjs';
 
 /** How long one exec of /bin/true takes, with pipes and in a terminal, every contestant in each round. */
 export async function latency({ lineup, quick }) {
-  const rounds = quick ? 150 : 1_000;
+  const rounds = quick ? 150 : 3_000;
   const host = lineup.host((await lineup.agent()).line);
   const childProcess = lineup.childProcess();
   const nodePty = lineup.nodePty();
@@ -14,7 +14,7 @@ export async function latency({ lineup, quick }) {
     (contestant, run = 'exec') =>
     () =>
       contestant.ask({ run, count: 1 });
-  const measured = await interleaved(rounds, {
+  const times = await interleaved(rounds, {
     hawser: one(host, 'threePipes'),
     hawserNoStdin: one(host),
     cPipes: one(cPipes),
@@ -23,6 +23,8 @@ export async function latency({ lineup, quick }) {
     cTerminal: one(cTerminal),
     nodePty: one(nodePty),
   });
+
+  const measured = Object.fromEntries(Object.entries(times).map(([name, values]) => [name, summarize(values)]));
 
   const piped = {
     Hawser: measured.hawser,
@@ -40,6 +42,9 @@ export async function latency({ lineup, quick }) {
     tables: [
       distribution(`piped exec of /bin/true, three pipes, ms, ${rounds} each, interleaved`, piped),
       distribution(`terminal exec of /bin/true, ms, ${rounds} each, interleaved`, terminal),
+    ],
+    notes: [
+      `Hawser's p50 over its reference's, a third of the rounds after the other (in the first, V8 still compiles): piped ${thirds(times.hawser, times.cPipes)}; terminal ${thirds(times.hawserTerminal, times.cTerminal)}.`,
     ],
     targets: [
       {
@@ -63,7 +68,7 @@ export async function latency({ lineup, quick }) {
 }
 
 /**
- * Runs each of `runs` once per round, and gives the distribution of each one's milliseconds. Every round
+ * Runs each of `runs` once per round, and gives the milliseconds that each took, in their order. Every round
  * has an order of its own: whoever comes after another program finds the caches as that one left them.
  */
 async function interleaved(rounds, runs) {
@@ -75,7 +80,14 @@ async function interleaved(rounds, runs) {
       if (round >= 0) times[name].push(nsToMs(ns));
     }
   }
-  return Object.fromEntries(Object.entries(times).map(([name, values]) => [name, summarize(values)]));
+  return times;
+}
+
+/** The ratio of two p50s in each third of the rounds. */
+function thirds(ours, theirs) {
+  const third = Math.floor(ours.length / 3);
+  const p50 = (values, i) => summarize(values.slice(i * third, (i + 1) * third)).p50;
+  return [0, 1, 2].map((i) => ratio(p50(ours, i) / p50(theirs, i))).join(', ');
 }
 
 function shuffled(list) {
