@@ -49,6 +49,9 @@ const scratchBytes = 64 * 1024;
 
 const now = Promise.resolve();
 
+/** Of so many callers of `flush` in one turn, one is heard. */
+const callsPerFlush = 8;
+
 /** Greetings and goodbyes that may wait for the line: one of each for every lane. */
 const greetingsMax = 512;
 
@@ -87,11 +90,11 @@ export class Port {
   /** It took less than all: nothing is written before it says `writable`. */
   #lineFull = false;
   #flushScheduled = false;
-  /** Something left before the turn's end. */
-  #flushedEarly = false;
+  /** In this turn. */
+  #flushCalls = 0;
   readonly #flushNow = (): void => {
     this.#flushScheduled = false;
-    this.#flushedEarly = false;
+    this.#flushCalls = 0;
     this.#flush();
   };
   #afterFlush: (() => void)[] = [];
@@ -195,11 +198,11 @@ export class Port {
 
   /**
    * Sends what was requested to be sent now, for a caller who has done all that belongs together and for whom
-   * somebody waits. Once in a turn: of many such callers the first one's goes ahead, the others' together.
+   * somebody waits. Of many such callers in one turn the first one's goes ahead, the others' a few at a time: while
+   * the rest are still at it, the other side has begun.
    */
   flush(): void {
-    if (!this.#flushScheduled || this.#flushedEarly) return;
-    this.#flushedEarly = true;
+    if (!this.#flushScheduled || this.#flushCalls++ % callsPerFlush !== 0) return;
     this.#flush();
   }
 

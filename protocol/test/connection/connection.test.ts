@@ -136,6 +136,24 @@ t.test('a message does not wait for what is owed, which goes behind it and befor
   ]);
 });
 
+t.test(
+  'of many in one turn who cannot wait, the first goes at once, the others a few at a time',
+  async (t) => {
+    const { agent } = await agentAlone();
+    const left = Array.from({ length: 20 }, () => {
+      agent.connection.send(0, 'Done', { re: 1 });
+      agent.connection.flush();
+      return agent.line.takeFrames().length;
+    });
+    t.strictSame(left, [1, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0]);
+    await turn();
+    t.equal(agent.line.takeFrames().length, 3);
+    agent.connection.send(0, 'Done', { re: 1 });
+    agent.connection.flush();
+    t.equal(agent.line.takeFrames().length, 1, 'in the next turn again');
+  },
+);
+
 t.test('a message that comes again is acknowledged again and not handed over', async (t) => {
   const clock = new HandClock();
   const { agent, say } = await agentAlone({ clock });

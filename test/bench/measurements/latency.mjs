@@ -24,7 +24,9 @@ export async function latency({ lineup, quick }) {
     nodePty: one(nodePty),
   });
 
-  const measured = Object.fromEntries(Object.entries(times).map(([name, values]) => [name, summarize(values)]));
+  const measured = Object.fromEntries(
+    Object.entries(times).map(([name, values]) => [name, summarize(values)]),
+  );
 
   const piped = {
     Hawser: measured.hawser,
