@@ -84,6 +84,7 @@ int32_t hawser_next_zombie(void);
 int32_t hawser_reap(int32_t pid);
 int32_t hawser_become_subreaper(void);
 int32_t hawser_shorten_slices(void);
+int32_t hawser_yield_processor(void);
 int32_t hawser_page_bytes(void);
 int32_t hawser_open_pidfd(int32_t pid);
 

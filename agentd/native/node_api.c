@@ -89,6 +89,7 @@ FUNCTION(js_next_zombie, hawser_next_zombie())
 FUNCTION(js_reap, hawser_reap(I32(0)))
 FUNCTION(js_become_subreaper, hawser_become_subreaper())
 FUNCTION(js_shorten_slices, hawser_shorten_slices())
+FUNCTION(js_yield_processor, hawser_yield_processor())
 FUNCTION(js_has_adopted, hawser_has_adopted(MEMORY(0), I32(1)))
 FUNCTION(js_page_bytes, hawser_page_bytes())
 FUNCTION(js_read_at, hawser_read_at(I32(0), MEMORY(1), MEMORY(2), I64(3)))
@@ -263,6 +264,7 @@ static const struct {
     {"reap", js_reap},
     {"becomeSubreaper", js_become_subreaper},
     {"shortenSlices", js_shorten_slices},
+    {"yieldProcessor", js_yield_processor},
     {"hasAdopted", js_has_adopted},
     {"pageBytes", js_page_bytes},
     {"readAt", js_read_at},

@@ -114,6 +114,9 @@ HAWSER_API int32_t hawser_shorten_slices(void) {
   return (int32_t)RAW3(SYS_sched_setattr, 0, &scheduling, 0);
 }
 
+/* Whoever waits for this processor goes first (sched_yield(2)). */
+HAWSER_API int32_t hawser_yield_processor(void) { return result_of(sched_yield()); }
+
 /* Fills a buffer with random bytes (getrandom(2)); waits where the kernel has none yet, at a boot. */
 HAWSER_API int64_t hawser_random(uint8_t *buffer, int64_t bytes) { return RAW3(SYS_getrandom, buffer, bytes, 0); }
 

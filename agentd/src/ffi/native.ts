@@ -140,6 +140,9 @@ export const becomeSubreaper = added('becomeSubreaper') as () => number;
 /** The scheduler lets this thread go first when it is woken; what it starts has the usual slices. Changes nothing before Linux 6.12. */
 export const shortenSlices = added('shortenSlices') as () => number;
 
+/** Whoever waits for this processor goes first. */
+export const yieldProcessor = added('yieldProcessor') as () => number;
+
 export const read = added('read') as (
   fd: number,
   buffer: Uint8Array,

@@ -11,7 +11,7 @@ import { EndedSessions } from './ended-sessions.js';
 import { SessionWaits } from './session-waits.js';
 
 export interface RegistryOptions {
-  readonly services: Omit<SessionServices, 'stoppedRunning' | 'leaderReaped' | 'kept' | 'over'>;
+  readonly services: Omit<SessionServices, 'running' | 'stoppedRunning' | 'leaderReaped' | 'kept' | 'over'>;
   readonly context: ExecPlanContext;
   readonly sessionsMax: number;
   /** Prefix of the session ids; another one for every boot. */
@@ -55,6 +55,7 @@ export class Registry {
     this.#clock = options.services.clock;
     this.#services = {
       ...options.services,
+      running: () => this.#running,
       stoppedRunning: (session) => this.#stoppedRunning(session),
       leaderReaped: (session) => this.#reaped(session),
       kept: (session) => this.#ended.add(session),

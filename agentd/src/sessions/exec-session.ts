@@ -489,6 +489,8 @@ export class ExecSession implements AttachmentHandler {
     for (const attachment of this.#attachments) attachment.tell('Exited', exit);
     // What the host waits for leaves first.
     for (const attachment of this.#attachments) attachment.flush();
+    // Where it is on this machine, it may wait for this very processor; where more runs, that would have it instead.
+    if (this.#services.running() === 0) native.yieldProcessor();
     for (const pump of this.#pumps) if (pump.ended) pump.close();
     setImmediate(() => (complete ? this.#over() : this.#leaderGone()));
   }

@@ -14,6 +14,8 @@ export interface SessionServices {
   readonly limits: Limits;
   readonly clock: Clock;
   readonly budget: SpoolBudget;
+  /** Sessions whose leader lives, or is still to come. */
+  running(): number;
   /** A session's launch has failed, or its leader is dead: it takes no more of `sessionsMax`. */
   stoppedRunning(session: ExecSession): void;
   /** The leader is dead and was waited for. */
