@@ -6,7 +6,7 @@ import { megabytesPerSecond, nsToMs, summarize } from '../stats.mjs';
  * The C loop runs beside the same stream too: what it loses is the machine's share, not Hawser's.
  */
 export async function besideStream({ lineup, quick }) {
-  const rounds = quick ? 3 : 8;
+  const rounds = quick ? 3 : 24;
   const perRound = quick ? 40 : 100;
   const host = lineup.host((await lineup.agent()).line);
   const childProcess = lineup.childProcess();
