@@ -75,7 +75,7 @@ struct failure {
   int32_t mode;   /* st_mode of the candidate, -1 where unknown */
 };
 
-/* How far a child is that shares the agent's memory. */
+/* How far a child is. */
 enum set_up {
   SETTING_UP,
   AWAITED, /* the agent waits on it as on a futex */
@@ -96,8 +96,9 @@ struct launch {
   int standard[3]; /* the child's ends, all above 2 */
   int status;      /* write end, close-on-exec, above 2 */
   int credentialed;
+  int shares_memory;
   int joins_cgroup; /* the child is not born in its cgroup: it has to enter it itself */
-  int set_up; /* an `enum set_up`, changed by both sides */
+  int set_up; /* an `enum set_up`, changed by both sides where they share memory */
   uint64_t to_reset; /* signals that may not have the default disposition, 1 << (number - 1) each */
 };
 

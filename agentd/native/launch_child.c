@@ -7,7 +7,6 @@
 #include "syscalls.h"
 
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>

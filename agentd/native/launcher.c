@@ -15,7 +15,6 @@
 #include "syscalls.h"
 
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -339,7 +338,8 @@ static long clone_prepared(struct launch *launch, unsigned long flags, int *pidf
 static long make_child(struct launch *launch, int *pidfd) {
   static int no_clone3;
   unsigned long flags = CLONE_PIDFD;
-  if (!must_copy_memory(launch)) flags |= CLONE_VM;
+  launch->shares_memory = !must_copy_memory(launch);
+  if (launch->shares_memory) flags |= CLONE_VM;
   /* No handler of the agent may run in the child, on its small stack and in shared memory. */
   uint64_t all = ~(uint64_t)0;
   uint64_t before;
@@ -407,7 +407,7 @@ HAWSER_API int32_t hawser_launch(const uint8_t *request, uint32_t request_bytes,
     return launch_failed(out, STAGE_CLONE, launch, slot, &ends, pid);
   }
   /* Of many at once each would wait for the processors that the others have; and nobody waits for each of them. */
-  if (slots_taken == 1 && !must_copy_memory(launch)) await_set_up(launch);
+  if (slots_taken == 1 && launch->shares_memory) await_set_up(launch);
   close_ends(ends.child);
   out[0] = (int32_t)pid;
   out[1] = pidfd;

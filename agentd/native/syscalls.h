@@ -25,6 +25,10 @@
 #define SYS_close_range 436
 #endif
 
+/* Of futex(2), between threads and processes that share memory. */
+#define FUTEX_WAIT_PRIVATE 128
+#define FUTEX_WAKE_PRIVATE 129
+
 /* struct clone_args of clone(2), up to CLONE_ARGS_SIZE_VER2; spelled out, so that no kernel headers are needed. */
 struct clone3_arguments {
   uint64_t flags;

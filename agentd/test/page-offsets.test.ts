@@ -22,7 +22,8 @@ t.test('what is read into a spool does not lie a little behind the beginning of 
   const spool = new Spool(new SpoolBudget(16 * KiB * KiB), {}, 1024 * KiB);
   const offsets: number[] = [];
   for (let room = spool.room(); room.length > 0; room = spool.room()) {
-    offsets.push(pageOffset(room));
+    // The first, which is small, lies wherever the heap has room.
+    if (room.length >= 64 * KiB) offsets.push(pageOffset(room));
     spool.commit(room.length);
   }
   t.ok(offsets.length > 10, `${offsets.length} pieces`);

@@ -123,10 +123,7 @@ export class Connection implements PortClient {
   readonly #links: Uint8Array[] = [];
   #messages: Uint8Array[] = [];
   readonly #streams: SendStream[] = [];
-  /** Streams whose credit is to be told: a sender may be waiting for it. */
   readonly #credits: ReceiveStream[] = [];
-  /** Streams whose last credit, that everything was consumed, is owed: nobody waits for it. */
-  readonly #lastCredits: ReceiveStream[] = [];
   #state: ConnectionState;
   #cancelAckTimer: (() => void) | undefined;
   #cancelHeartbeat: (() => void) | undefined;
@@ -326,8 +323,7 @@ export class Connection implements PortClient {
       for (const stream of channel.receiveStreams)
         streams.push({ channel: channel.number, typeId: stream.typeId, ...stream.takePosition() });
     }
-    for (const list of [this.#credits, this.#lastCredits])
-      for (const stream of list.splice(0)) stream.queued = false;
+    for (const stream of this.#credits.splice(0)) stream.queued = false;
     return { received: this.#log.takeAck(), streams };
   }
 
@@ -468,14 +464,9 @@ export class Connection implements PortClient {
 
   nextUrgent(): Uint8Array | undefined {
     if (this.#state.at !== 'open') return undefined;
-    // Whatever leaves takes along what is owed anyway, behind it: whoever waits for a message need not wait for that.
-    return (
-      this.#links.shift() ??
-      this.#creditFrame(this.#credits) ??
-      this.#messages.shift() ??
-      this.#creditFrame(this.#lastCredits) ??
-      this.#ackFrame()
-    );
+    // Whatever leaves takes along what is owed anyway. What was consumed counts for what is asked for next: it goes before
+    // that; for an acknowledgement nobody waits.
+    return this.#links.shift() ?? this.#creditFrame() ?? this.#messages.shift() ?? this.#ackFrame();
   }
 
   nextStream(): SendStream | undefined {
@@ -513,7 +504,7 @@ export class Connection implements PortClient {
     if (this.#state.at === 'closed') return;
     if (!stream.queued) {
       stream.queued = true;
-      (urgent ? this.#credits : this.#lastCredits).push(stream);
+      this.#credits.push(stream);
     }
     if (urgent) this.#requestFlush();
     else this.#owe();
@@ -716,8 +707,8 @@ export class Connection implements PortClient {
     });
   }
 
-  #creditFrame(streams: ReceiveStream[]): Uint8Array | undefined {
-    const stream = streams.shift();
+  #creditFrame(): Uint8Array | undefined {
+    const stream = this.#credits.shift();
     if (stream === undefined) return undefined;
     stream.queued = false;
     return this.#encodeCredit(

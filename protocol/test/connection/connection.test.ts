@@ -117,24 +117,27 @@ t.test(
   },
 );
 
-t.test('a message does not wait for what is owed, which goes behind it and before data', async (t) => {
-  const { agent, say } = await agentAlone();
-  const channel = agent.connection.openChannel(1, new Listener());
-  const input = new Sink(channel, 'Stdin');
-  const output = channel.openSendStream('Stdout', 4096, () => {});
-  t.strictSame(await say({ type: type.Stdin, channel: 1, flags: FIN, payload: Buffer.from('all') }), []);
-  t.ok(input.ended);
-  t.strictSame(await say({ type: type.Signal, offset: 1, payload: encode({ signal: 'X' }) }), []);
-  output.write(Buffer.from('data'));
-  channel.send('Done', { re: 1 });
-  t.match(await say({ type: type.Ping, offset: 9 }), [
-    { type: type.Pong, offset: 9n },
-    { type: type.Done, channel: 1 },
-    { type: type.Credit, channel: 1, flags: FIN },
-    { type: type.Ack, offset: 1n },
-    { type: type.Stdout, channel: 1 },
-  ]);
-});
+t.test(
+  'a message goes behind what was consumed, and before its acknowledgement of others and data',
+  async (t) => {
+    const { agent, say } = await agentAlone();
+    const channel = agent.connection.openChannel(1, new Listener());
+    const input = new Sink(channel, 'Stdin');
+    const output = channel.openSendStream('Stdout', 4096, () => {});
+    t.strictSame(await say({ type: type.Stdin, channel: 1, flags: FIN, payload: Buffer.from('all') }), []);
+    t.ok(input.ended);
+    t.strictSame(await say({ type: type.Signal, offset: 1, payload: encode({ signal: 'X' }) }), []);
+    output.write(Buffer.from('data'));
+    channel.send('Done', { re: 1 });
+    t.match(await say({ type: type.Ping, offset: 9 }), [
+      { type: type.Pong, offset: 9n },
+      { type: type.Credit, channel: 1, flags: FIN },
+      { type: type.Done, channel: 1 },
+      { type: type.Ack, offset: 1n },
+      { type: type.Stdout, channel: 1 },
+    ]);
+  },
+);
 
 t.test(
   'of many in one turn who cannot wait, the first goes at once, the others a few at a time',

@@ -1,5 +1,5 @@
 import { decimals, ratio, table } from '../report.mjs';
-import { median, nsToMs } from '../stats.mjs';
+import { median, nsToMs, summarize } from '../stats.mjs';
 
 /** A hundred execs of /bin/true at once, and what the C loop needs for as many. */
 export async function atOnce({ lineup, quick }) {
@@ -27,17 +27,17 @@ export async function atOnce({ lineup, quick }) {
   }
 
   const medians = Object.fromEntries(Object.entries(times).map(([name, values]) => [name, median(values)]));
-  const rows = Object.entries(times).map(([name, values]) => [
-    name,
-    ...[Math.min(...values), medians[name], Math.max(...values)].map((ms) => decimals(ms, 1)),
-    name === 'Hawser' ? '' : ratio(medians.Hawser / medians[name]),
-  ]);
+  const rows = Object.entries(times).map(([name, values]) => {
+    const { p10, p50, p90, p99 } = summarize(values);
+    const vsHawser = name === 'Hawser' ? '' : ratio(medians.Hawser / p50);
+    return [name, ...[p10, p50, p90, p99].map((ms) => decimals(ms, 1)), vsHawser];
+  });
   return {
     data: { rounds, medians },
     tables: [
       table(
         `100 execs, ms until the last is done, ${rounds} rounds, interleaved`,
-        ['', 'lowest', 'median', 'highest', 'Hawser / it'],
+        ['', 'p10', 'p50', 'p90', 'p99', 'Hawser / it'],
         rows,
       ),
     ],

@@ -81,8 +81,12 @@ function besideTable(measured) {
   const idleOf = (name) => measured[name.replace(/,.*| beside.*/, ', idle')];
   const rows = Object.entries(measured).map(([name, one]) => [
     name,
-    ...[one.p50, one.p95, one.p99].map((ms) => decimals(ms, 2)),
+    ...[one.p10, one.p50, one.p90, one.p95, one.p99].map((ms) => decimals(ms, 2)),
     ratio(one.p95 / idleOf(name).p50),
   ]);
-  return table('beside one stream at full speed, ms', ['', 'p50', 'p95', 'p99', 'p95 / idle p50'], rows);
+  return table(
+    'beside one stream at full speed, ms',
+    ['', 'p10', 'p50', 'p90', 'p95', 'p99', 'p95 / idle p50'],
+    rows,
+  );
 }

@@ -16,13 +16,17 @@ export async function startup({ lineup, quick }) {
 
   const agentd = summarize(times.agentd);
   const node = summarize(times['node -e 0']);
-  const row = (name, one, last) => [name, ...[one.p10, one.p50, one.p90].map((ms) => decimals(ms, 1)), last];
+  const row = (name, { p10, p50, p90, p99 }, last) => [
+    name,
+    ...[p10, p50, p90, p99].map((ms) => decimals(ms, 1)),
+    last,
+  ];
   return {
     data: { rounds, agentd, node },
     tables: [
       table(
         `start to ready, ms, ${rounds} rounds, interleaved`,
-        ['', 'p10', 'p50', 'p90', 'agentd / it'],
+        ['', 'p10', 'p50', 'p90', 'p99', 'agentd / it'],
         [
           row('agentd, first handshake done', agentd, ''),
           row('node -e 0', node, ratio(agentd.p50 / node.p50)),
