@@ -464,9 +464,8 @@ export class Connection implements PortClient {
 
   nextUrgent(): Uint8Array | undefined {
     if (this.#state.at !== 'open') return undefined;
-    // Whatever leaves takes along what is owed anyway. What was consumed counts for what is asked for next: it goes before
-    // that; for an acknowledgement nobody waits.
-    return this.#links.shift() ?? this.#creditFrame() ?? this.#messages.shift() ?? this.#ackFrame();
+    // Whatever leaves takes along what is owed anyway.
+    return this.#links.shift() ?? this.#creditFrame() ?? this.#ackFrame() ?? this.#messages.shift();
   }
 
   nextStream(): SendStream | undefined {
