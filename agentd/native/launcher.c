@@ -93,20 +93,16 @@ static void block_give_back(struct launch *launch) {
 }
 
 static int32_t slot_take(struct launch *launch) {
-  for (int32_t i = 0; i < slot_count; i++) {
-    if (slots[i] == NULL) {
-      slots[i] = launch;
-      slots_taken++;
-      return i;
-    }
+  int32_t slot = 0;
+  while (slot < slot_count && slots[slot] != NULL) slot++;
+  if (slot == slot_count) {
+    int32_t count = slot_count == 0 ? 64 : slot_count * 2;
+    struct launch **grown = realloc(slots, (size_t)count * sizeof *slots);
+    if (grown == NULL) return -ENOMEM;
+    memset(grown + slot_count, 0, (size_t)(count - slot_count) * sizeof *slots);
+    slots = grown;
+    slot_count = count;
   }
-  int32_t count = slot_count == 0 ? 64 : slot_count * 2;
-  struct launch **grown = realloc(slots, (size_t)count * sizeof *slots);
-  if (grown == NULL) return -ENOMEM;
-  memset(grown + slot_count, 0, (size_t)(count - slot_count) * sizeof *slots);
-  slots = grown;
-  int32_t slot = slot_count;
-  slot_count = count;
   slots[slot] = launch;
   slots_taken++;
   return slot;

@@ -100,8 +100,8 @@ struct scheduling {
 /*
  * Shortens the slices of the calling thread to the shortest that there is: when it is woken, it goes before who is in
  * the middle of a longer one. It works for a moment, and somebody waits for that. What it starts begins with the usual
- * ones. That flag also takes away a negative nice value and a real-time policy: a thread that was given one is
- * left as it is.
+ * ones (SCHED_FLAG_RESET_ON_FORK), but also without a negative nice value or a real-time policy: a thread that was given
+ * one of these is left as it is.
  */
 HAWSER_API int32_t hawser_shorten_slices(void) {
   struct scheduling scheduling;

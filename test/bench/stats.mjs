@@ -19,6 +19,10 @@ export function summarize(values) {
   };
 }
 
+/** The same of every set, by name. */
+export const summarizeAll = (sets) =>
+  Object.fromEntries(Object.entries(sets).map(([name, values]) => [name, summarize(values)]));
+
 export const nsToMs = (ns) => ns / 1e6;
 
 /** Bytes in nanoseconds as megabytes (1e6) a second. */

@@ -71,8 +71,9 @@ overEachLine(
       const { stdout } = await agent.exec('cat', ['/proc/self/sched', '/proc/sys/kernel/osrelease']);
       t.equal(sliceOf(stdout), sliceOf(execFileSync('cat', ['/proc/self/sched'], { encoding: 'utf8' })));
       const [, major = 0, minor = 0] = (/^(\d+)\.(\d+)\./m.exec(stdout) ?? []).map(Number);
-      if (sliceOf(stdout) === undefined || major * 1000 + minor < 6012) return;
-      t.equal(sliceOf(readFileSync(`/proc/${agentd.pid}/sched`, 'utf8')), '100000');
+      if (sliceOf(stdout) === undefined || major * 1000 + minor < 6012)
+        t.comment(`Linux ${major}.${minor} shows no slices of one's own: the agent's is not looked at`);
+      else t.equal(sliceOf(readFileSync(`/proc/${agentd.pid}/sched`, 'utf8')), '100000');
     });
 
     await t.test('many at once inherit nothing of one another', async (t) => {

@@ -1,5 +1,5 @@
 import { decimals, ratio, table } from '../report.mjs';
-import { median, nsToMs, summarize } from '../stats.mjs';
+import { nsToMs, summarizeAll } from '../stats.mjs';
 
 /** A hundred execs of /bin/true at once, and what the C loop needs for as many. */
 export async function atOnce({ lineup, quick }) {
@@ -26,12 +26,13 @@ export async function atOnce({ lineup, quick }) {
     }
   }
 
-  const medians = Object.fromEntries(Object.entries(times).map(([name, values]) => [name, median(values)]));
-  const rows = Object.entries(times).map(([name, values]) => {
-    const { p10, p50, p90, p99 } = summarize(values);
-    const vsHawser = name === 'Hawser' ? '' : ratio(medians.Hawser / p50);
-    return [name, ...[p10, p50, p90, p99].map((ms) => decimals(ms, 1)), vsHawser];
-  });
+  const measured = summarizeAll(times);
+  const medians = Object.fromEntries(Object.entries(measured).map(([name, { p50 }]) => [name, p50]));
+  const rows = Object.entries(measured).map(([name, { p10, p50, p90, p99 }]) => [
+    name,
+    ...[p10, p50, p90, p99].map((ms) => decimals(ms, 1)),
+    name === 'Hawser' ? '' : ratio(medians.Hawser / p50),
+  ]);
   return {
     data: { rounds, medians },
     tables: [

@@ -1,5 +1,5 @@
 import { decimals, ratio, table } from '../report.mjs';
-import { megabytesPerSecond, nsToMs, summarize } from '../stats.mjs';
+import { megabytesPerSecond, nsToMs, summarizeAll } from '../stats.mjs';
 
 /**
  * Ping and exec over a connection that also carries one stream at full speed, which the host reads.
@@ -49,9 +49,7 @@ export async function besideStream({ lineup, quick }) {
 
   const execTimes = times['Hawser exec, streaming'];
   const execsPerSecond = (execTimes.length * 1e3) / execTimes.reduce((sum, ms) => sum + ms, 0);
-  const measured = Object.fromEntries(
-    Object.entries(times).map(([name, values]) => [name, summarize(values)]),
-  );
+  const measured = summarizeAll(times);
   const rate = megabytesPerSecond(streamed.Hawser.bytes, streamed.Hawser.ns);
   const nodeRate = megabytesPerSecond(streamed.child_process.bytes, streamed.child_process.ns);
   return {

@@ -1,5 +1,5 @@
 import { decimals, ratio, table } from '../report.mjs';
-import { nsToMs, summarize } from '../stats.mjs';
+import { median, nsToMs, summarizeAll } from '../stats.mjs';
 
 /** How long one exec of /bin/true takes, with pipes and in a terminal, every contestant in each round. */
 export async function latency({ lineup, quick }) {
@@ -24,9 +24,7 @@ export async function latency({ lineup, quick }) {
     nodePty: one(nodePty),
   });
 
-  const measured = Object.fromEntries(
-    Object.entries(times).map(([name, values]) => [name, summarize(values)]),
-  );
+  const measured = summarizeAll(times);
 
   const piped = {
     Hawser: measured.hawser,
@@ -88,7 +86,7 @@ async function interleaved(rounds, runs) {
 /** The ratio of two p50s in each third of the rounds. */
 function thirds(ours, theirs) {
   const third = Math.floor(ours.length / 3);
-  const p50 = (values, i) => summarize(values.slice(i * third, (i + 1) * third)).p50;
+  const p50 = (values, i) => median(values.slice(i * third, (i + 1) * third));
   return [0, 1, 2].map((i) => ratio(p50(ours, i) / p50(theirs, i))).join(', ');
 }
 
