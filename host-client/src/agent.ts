@@ -174,6 +174,7 @@ export class Agent implements AsyncDisposable {
     const { signal } = options;
     const body = execRequest(cmd, args, options.stdin, options);
     const command = this.#start(signal, { name: 'ExecRequest', body, input: stdin, outputs });
+    this.#link.connection.flush();
     if (signal === undefined) await command.started;
     else {
       await this.#abortable(command, signal, () => command.started);

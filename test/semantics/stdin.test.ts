@@ -114,6 +114,22 @@ overEachLine(async (t, { agent }) => {
     t.match(await session.exited, { code: 7, outputComplete: true });
   });
 
+  await t.test('the end of the command is told first, and then that nobody reads its stdin', async (t) => {
+    for (const tty of [false, true]) {
+      const session = await agent.spawn('true', [], { tty });
+      const stdin = session.stdin as NonNullable<Session['stdin']>;
+      const told: string[] = [];
+      const error = once(stdin, 'error');
+      void error.then(() => told.push('error'));
+      await session.exited;
+      told.push('exited');
+      stdin.write('nobody reads this');
+      t.match((await error)[0], { code: 'stdin_closed', message: 'the command has ended' });
+      t.strictSame(told, ['exited', 'error']);
+      t.equal(stdin.destroyed, true);
+    }
+  });
+
   await t.test('nobody has to listen to that event', async (t) => {
     const session = await agent.spawn('sh', [
       '-c',

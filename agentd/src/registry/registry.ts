@@ -45,6 +45,8 @@ export class Registry {
   /** Those whose leader was not waited for yet. */
   readonly #byPid = new Map<number, ExecSession>();
   readonly #ended: EndedSessions<KnownSession>;
+  /** Those that are over, of which there is no record yet. */
+  readonly #unrecorded: ExecSession[] = [];
   #running = 0;
   #started = 0;
   #ending = false;
@@ -59,7 +61,7 @@ export class Registry {
       stoppedRunning: (session) => this.#stoppedRunning(session),
       leaderReaped: (session) => this.#reaped(session),
       kept: (session) => this.#ended.add(session),
-      over: (session, record) => this.#over(session, record),
+      over: (session) => this.#leave(session),
     };
     this.#ended = new EndedSessions(options.services.limits, this.#clock);
   }
@@ -118,6 +120,7 @@ export class Registry {
 
   /** @throws HawserError `unknown_session`. */
   find(sessionId: string): KnownSession {
+    this.#writeDown();
     const session = this.#byId.get(sessionId) ?? this.#ended.get(sessionId);
     if (session === undefined) throw unknownSession(sessionId);
     return session;
@@ -125,6 +128,7 @@ export class Registry {
 
   /** Those that are meant, by their generation. */
   select({ labels = {}, states, after = 0 }: SessionFilter): KnownSession[] {
+    this.#writeDown();
     const wanted = Object.entries(labels);
     const selected: KnownSession[] = [];
     const consider = (session: KnownSession): void => {
@@ -210,16 +214,33 @@ export class Registry {
     this.waits.settle(session);
   }
 
-  #over(session: ExecSession, record: SessionRecord | undefined): void {
-    this.#ended.take(session.id);
-    this.#forget(session);
-    if (record !== undefined) this.#ended.add(new EndedSession(record));
+  /**
+   * It is over, most often because its host has consumed the last of it, which comes with the host's next request.
+   * That does not wait for the record: it is written when the turn is over, or sooner where somebody asks.
+   */
+  #leave(session: ExecSession): void {
+    this.#forgetKey(session);
+    if (this.#unrecorded.push(session) === 1) setImmediate(() => this.#writeDown());
+  }
+
+  #writeDown(): void {
+    if (this.#unrecorded.length === 0) return;
+    for (const session of this.#unrecorded.splice(0)) {
+      this.#ended.take(session.id);
+      this.#forget(session);
+      const record = session.lastRecord;
+      if (record !== undefined) this.#ended.add(new EndedSession(record));
+    }
   }
 
   #forget(session: ExecSession): void {
     this.#byId.delete(session.id);
-    if (session.key !== undefined && this.#byKey.get(session.key) === session)
-      this.#byKey.delete(session.key);
+    this.#forgetKey(session);
+  }
+
+  #forgetKey(session: ExecSession): void {
+    const { key } = session;
+    if (key !== undefined && this.#byKey.get(key) === session) this.#byKey.delete(key);
   }
 
   /**

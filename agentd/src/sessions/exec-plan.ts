@@ -83,8 +83,8 @@ export class ExecPlanContext {
   readonly defaultLimits: readonly ResourceLimit[];
   readonly #uid: number;
   #self: User | undefined;
-  /** What a user's commands get where the request says nothing, with pipes and in a terminal. */
-  readonly #defaults = new WeakMap<User, { readonly pipes: Environment; readonly terminal: Environment }>();
+  /** What the last user's commands get where the request says nothing, with pipes and in a terminal. */
+  #defaults: { readonly user: User; readonly pipes: Environment; readonly terminal: Environment } | undefined;
 
   /**
    * @param environment the agent's own variables, `NAME=value`, as bytes.
@@ -112,14 +112,16 @@ export class ExecPlanContext {
   }
 
   defaultEnvironment(user: User, terminal: boolean): Environment {
-    let defaults = this.#defaults.get(user);
-    if (defaults === undefined) {
+    if (this.#defaults?.user !== user) {
       const variables = defaultVariables(user);
       const terminalVariables = [...variables, Buffer.from('TERM=xterm-256color')];
-      defaults = { pipes: environmentFrom(variables), terminal: environmentFrom(terminalVariables) };
-      this.#defaults.set(user, defaults);
+      this.#defaults = {
+        user,
+        pipes: environmentFrom(variables),
+        terminal: environmentFrom(terminalVariables),
+      };
     }
-    return terminal ? defaults.terminal : defaults.pipes;
+    return terminal ? this.#defaults.terminal : this.#defaults.pipes;
   }
 }
 
@@ -300,7 +302,7 @@ function shown(entry: Buffer): string {
 
 /** The paths at which the command may be, as execvp(3) tries them, in the PATH that the command gets. */
 function candidatesOf(cmd: Buffer, env: Environment): Buffer[] {
-  if (cmd.includes(slash)) return [cmd];
+  if (cmd[0] === slash || cmd.includes(slash)) return [cmd];
   const variable = env.byName.get('PATH');
   const path =
     variable === undefined ? defaultPath : variable.toString('latin1', variable.indexOf(equals) + 1);
@@ -310,8 +312,17 @@ function candidatesOf(cmd: Buffer, env: Environment): Buffer[] {
     .map((folder) => Buffer.from(folder === '' ? `./${tail}` : `${folder}/${tail}`, 'latin1'));
 }
 
+/** Longer ones are worth a call into Node. */
+const shortTextChars = 48;
+
 function toBytes(text: Text): Buffer {
-  return typeof text === 'string'
-    ? Buffer.from(text)
-    : Buffer.from(text.buffer, text.byteOffset, text.byteLength);
+  if (typeof text !== 'string') return Buffer.from(text.buffer, text.byteOffset, text.byteLength);
+  if (text.length > shortTextChars) return Buffer.from(text);
+  const bytes = Buffer.allocUnsafe(text.length);
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code >= 0x80) return Buffer.from(text);
+    bytes[i] = code;
+  }
+  return bytes;
 }

@@ -161,6 +161,11 @@ export class ExecSession implements AttachmentHandler {
     });
   }
 
+  /** What stays known of it when it is over: nothing, where it never ran or was not to be known any more. */
+  get lastRecord(): SessionRecord | undefined {
+    return this.#discarded || this.#exit === undefined ? undefined : this.record;
+  }
+
   /** How long it may take until `terminate` sends SIGKILL. */
   get killGraceMs(): number {
     return this.#state.at === 'running' ? this.#plan.killGraceMs : 0;
@@ -570,8 +575,7 @@ export class ExecSession implements AttachmentHandler {
     this.#closeEnds();
     this.#outputs.close();
     // At once: a request with its key, which may have come already, must not find it.
-    const record = this.#discarded || this.#exit === undefined ? undefined : this.record;
-    this.#services.over(this, record);
+    this.#services.over(this);
   }
 
   #after(ms: number, callback: () => void): void {

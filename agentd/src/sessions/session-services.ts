@@ -1,4 +1,4 @@
-import type { Clock, Limits, SessionRecord, SpoolBudget } from '@hawser/protocol';
+import type { Clock, Limits, SpoolBudget } from '@hawser/protocol';
 import type { Containment } from '../processes/containment/containment.js';
 import type { Launcher } from '../processes/launcher.js';
 import type { Poller } from '../processes/poller.js';
@@ -22,6 +22,6 @@ export interface SessionServices {
   leaderReaped(session: ExecSession): void;
   /** It has ended, no host is attached, and its output stays for whoever comes. */
   kept(session: ExecSession): void;
-  /** Nothing of it is left but, where it is still to be known, `record`. */
-  over(session: ExecSession, record: SessionRecord | undefined): void;
+  /** Nothing of it is left but its `lastRecord`. */
+  over(session: ExecSession): void;
 }

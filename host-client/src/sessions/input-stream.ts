@@ -49,7 +49,11 @@ export class InputStream extends Writable implements CommandInput {
   }
 
   ended(): void {
-    if (!this.writableFinished) this.over(new HawserError('stdin_closed', 'the command has ended'));
+    // Nobody reads what is written from now on: it waits for the error.
+    this.#stream = undefined;
+    if (this.writableFinished) return;
+    // When whoever waits for the exit was told: to end a stream in an error takes Node longer than all else of an exit.
+    setImmediate(() => this.over(new HawserError('stdin_closed', 'the command has ended')));
   }
 
   override _write(chunk: Uint8Array, _encoding: string, done: (error?: Error | null) => void): void {
