@@ -1,5 +1,7 @@
+import { execFileSync } from 'node:child_process';
 import type { Session } from '@hawser/host-client';
 import t from 'tap';
+import { descriptorsOf } from '../semantics/lines.js';
 import { startAgent } from '../support/agentd.js';
 import { hasCgroups, Transcript } from './world.js';
 
@@ -49,4 +51,25 @@ t.test('of many at once each has a leaf, which serves again and counts anew', { 
   t.ok(most < least, `${most} us, after sessions of at least ${least} us in the same leaves`);
   const again = leaves(idle).filter((leaf) => leaves(busy).includes(leaf));
   t.equal(again.length, idle[0]?.counted === true ? 0 : atOnce);
+});
+
+t.test('commands end, and are killed, while the agent has no descriptor left', { skip }, async (t) => {
+  await using running = await startAgent({ args: ['--containment', 'cgroup'] });
+  await using agent = await running.connect();
+  const reading = await Promise.all(
+    Array.from({ length: atOnce }, () => agent.spawn('sh', ['-c', 'echo up; read line; exit 3'])),
+  );
+  for (const { stdout } of reading) await new Transcript(stdout).until('up');
+  const open = new Set(descriptorsOf(running.pid).map(Number));
+  let free = 0;
+  while (open.has(free)) free++;
+  // Whatever it opens now would have a number from there on.
+  execFileSync('/usr/bin/prlimit', ['--pid', String(running.pid), `--nofile=${free}:`]);
+  await t.rejects(agent.exec('true'), { code: /launch_failed|system_call_failed/, errno: 'EMFILE' });
+  for (const [i, session] of reading.entries()) {
+    const killed = i % 2 === 0;
+    if (killed) await session.kill();
+    else session.stdin?.end();
+    t.match(await session.exited, killed ? { signal: 'SIGKILL', survivors: 0 } : { code: 3, survivors: 0 });
+  }
 });

@@ -409,6 +409,8 @@ export class ExecSession implements AttachmentHandler {
         attachment.tell('ExecStarted', { sessionId: this.id, pid: this.pid, startedAtUs });
     }
     this.#openOutputs();
+    // Of many commands at once most are dead by now: what they wrote is read at their end, and no poller is asked.
+    if (!this.#leaderDead) this.#readOutputs();
     // While the command runs, the agent has nothing to do, and makes what the next one needs.
     setImmediate(() => {
       this.#services.launcher.prepare();
@@ -442,13 +444,18 @@ export class ExecSession implements AttachmentHandler {
   }
 
   #leaderDied(): void {
+    this.#leaderDead = true;
     // A dead child's launch is decided, whichever event came first.
     this.#process.settle();
     // Before its pid may be another process's.
     const after = this.#tree.leaderDied();
     const result = reapPidfd(this.#process.pidfd);
-    if (result === null) return;
-    this.#leaderDead = true;
+    if (result === null) {
+      // Somebody traces it, and waits for it first (ptrace(2)).
+      this.#leaderDead = false;
+      this.#readOutputs();
+      return;
+    }
     // What was to be ended goes with its leader, all of it.
     if (this.#kill !== undefined) this.#control.killTree();
     this.#cancelTimer?.();
@@ -470,6 +477,7 @@ export class ExecSession implements AttachmentHandler {
     for (const pump of this.#pumps) pump.drain();
     this.#input?.stop();
     const complete = this.#pumps.every((pump) => pump.ended);
+    if (!complete) this.#readOutputs();
     // Field by field: spreads here take 30 us.
     const exit: ExitRecord = {
       code: 'code' in status ? status.code : undefined,
@@ -593,6 +601,10 @@ export class ExecSession implements AttachmentHandler {
     };
     open(this.#terminal?.masterFd ?? this.#process.stdoutFd, this.#outputs.stdout);
     if (this.#outputs.stderr !== undefined) open(this.#process.stderrFd, this.#outputs.stderr);
+  }
+
+  #readOutputs(): void {
+    for (const pump of this.#pumps) pump.start();
   }
 
   #newOutputs(connection: Connection): SessionOutputs {

@@ -63,7 +63,7 @@ export class CgroupTree implements ProcessTree {
       hierarchy.giveBack(this.#leaf, false);
       throw error;
     }
-    this.#events = new CgroupEvents(options.poller, this.#leaf.events);
+    this.#events = new CgroupEvents(options.poller, this.#leaf);
   }
 
   get killed(): boolean {
@@ -80,6 +80,7 @@ export class CgroupTree implements ProcessTree {
 
   assign(_leader: number): void {
     // It was born there.
+    if (this.#leaf.isLight) this.#leaf.rest();
   }
 
   abandon(): void {
