@@ -1,8 +1,7 @@
-import { ENODEV, ENOENT, systemCallError } from '../../ffi/errno.js';
+import { ENODEV, systemCallError } from '../../ffi/errno.js';
 import * as native from '../../ffi/native.js';
 import type { Poller, Watch } from '../poller.js';
 import { POLL_PRI } from '../poller.js';
-import type { CgroupLeaf } from './cgroup-leaf.js';
 
 /** The lines of a cgroup.events file. */
 export interface CgroupState {
@@ -26,22 +25,21 @@ const frozenBit = 2;
  * at most once in 10 ms (CGROUP_FILE_NOTIFY_MIN_INTV). The file is watched only while somebody waits.
  */
 export class CgroupEvents {
-  readonly #leaf: CgroupLeaf;
+  readonly #fd: number;
   readonly #poller: Poller;
   readonly #waiters = new Set<Waiter>();
   #watch: Watch | undefined;
 
-  constructor(poller: Poller, leaf: CgroupLeaf) {
-    this.#leaf = leaf;
+  /** @param fd of the cgroup's cgroup.events, which stays the caller's. */
+  constructor(poller: Poller, fd: number) {
+    this.#fd = fd;
     this.#poller = poller;
   }
 
   /** As the file says now. A cgroup that is gone has nobody in it. */
   get state(): CgroupState {
-    const fd = this.#leaf.events;
-    const result = fd < 0 ? fd : native.cgroupEvents(fd);
-    if (result < 0 && result !== -ENODEV && result !== -ENOENT)
-      throw systemCallError('read', result, `${this.#leaf.directory.path}/cgroup.events`);
+    const result = native.cgroupEvents(this.#fd);
+    if (result < 0 && result !== -ENODEV) throw systemCallError('pread', result, 'cgroup.events');
     const bits = Math.max(0, result);
     return { populated: (bits & populatedBit) !== 0, frozen: (bits & frozenBit) !== 0 };
   }
@@ -63,8 +61,7 @@ export class CgroupEvents {
   check(): void {
     if (this.#waiters.size === 0) return;
     // Watched first, then read: a change after the reading wakes.
-    const fd = this.#leaf.events;
-    if (fd >= 0) this.#watch ??= this.#poller.watch(fd, POLL_PRI, () => this.check());
+    this.#watch ??= this.#poller.watch(this.#fd, POLL_PRI, () => this.check());
     const { state } = this;
     for (const waiter of this.#waiters) {
       if (!waiter.met(state)) continue;
@@ -72,7 +69,7 @@ export class CgroupEvents {
       waiter.resolve();
     }
     if (this.#waiters.size > 0) return;
-    this.#watch?.stop();
+    this.#watch.stop();
     this.#watch = undefined;
   }
 }

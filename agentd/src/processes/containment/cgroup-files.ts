@@ -1,4 +1,4 @@
-import { EMFILE, ENFILE, ENOENT, systemCallError } from '../../ffi/errno.js';
+import { ENOENT, systemCallError } from '../../ffi/errno.js';
 import * as native from '../../ffi/native.js';
 
 const buffer = Buffer.allocUnsafeSlow(16 * 1024);
@@ -16,61 +16,35 @@ function nameBytes(name: string): Buffer {
   return bytes;
 }
 
-/** Is given up when there is no other descriptor: what a command's end needs, or its being killed, must not fail for that. */
-let reserve = -1;
-
-function keepReserve(directory: number): void {
-  if (reserve < 0) reserve = native.openAt(directory, nameBytes('.'));
-}
-
-function insist(call: () => number): number {
-  const result = call();
-  if ((result !== -EMFILE && result !== -ENFILE) || reserve < 0) return result;
-  native.close(reserve);
-  reserve = -1;
-  return call();
-}
-
 /** The directory of a cgroup, held open: its number places children in it, and its files are found through it. */
 export class CgroupDirectory {
+  readonly fd: number;
   readonly path: string;
-  /** In its parent. */
-  readonly name: string;
-  readonly #parent: CgroupDirectory | undefined;
-  /** -1 at rest. */
-  #fd: number;
 
-  private constructor(fd: number, parent: CgroupDirectory | undefined, name: string) {
-    this.path = parent === undefined ? name : `${parent.path}/${name}`;
-    this.#fd = fd;
-    this.#parent = parent;
-    this.name = name;
+  private constructor(fd: number, path: string) {
+    this.fd = fd;
+    this.path = path;
   }
 
   /** @throws HawserError `system_call_failed` with the errno. */
   static open(path: string): CgroupDirectory {
-    const directory = new CgroupDirectory(opened(atCwd, path, path, 0), undefined, path);
-    keepReserve(directory.fd);
-    return directory;
+    return CgroupDirectory.#opened(atCwd, path, path, 0);
   }
 
   /** @throws HawserError `system_call_failed`, `EEXIST` where it is there. */
   make(name: string): CgroupDirectory {
-    return new CgroupDirectory(opened(this.fd, name, `${this.path}/${name}`, 1), this, name);
+    return CgroupDirectory.#opened(this.fd, name, `${this.path}/${name}`, 1);
   }
 
-  /** At rest, it is opened for this. @throws HawserError `system_call_failed` with the errno. */
-  get fd(): number {
-    const parent = this.#parent;
-    if (this.#fd < 0 && parent !== undefined) this.#fd = opened(parent.fd, this.name, this.path, 0);
-    return this.#fd;
+  /** One of its children. @throws HawserError `system_call_failed` with the errno. */
+  child(name: string): CgroupDirectory {
+    return CgroupDirectory.#opened(this.fd, name, `${this.path}/${name}`, 0);
   }
 
-  /** Closes it until its number is needed again; its files are found through its parent, which must stay open. */
-  rest(): void {
-    if (this.#fd >= 0) native.close(this.#fd);
-    this.#fd = -1;
-    if (this.#parent !== undefined) keepReserve(this.#parent.#fd);
+  static #opened(parent: number, name: string, path: string, make: 0 | 1): CgroupDirectory {
+    const fd = native.openDirectory(parent, terminated(name), make);
+    if (fd < 0) throw systemCallError(make === 1 ? 'mkdir' : 'open', fd, path);
+    return new CgroupDirectory(fd, path);
   }
 
   /** False while there are processes in it. One that is not there is removed. */
@@ -78,14 +52,16 @@ export class CgroupDirectory {
     return native.cgroupRemove(this.fd, terminated(name)) === 0;
   }
 
-  /** @returns a descriptor of one of its files, to read, or a negative errno. */
+  /** @returns a descriptor of one of its files, to read. @throws HawserError `system_call_failed`. */
   openFile(file: string): number {
-    return insist(() => native.openAt(this.#from, this.#pathOf(file)));
+    const fd = native.openAt(this.fd, nameBytes(file));
+    if (fd < 0) throw systemCallError('open', fd, `${this.path}/${file}`);
+    return fd;
   }
 
   /** `undefined` where there is no such file. */
   read(file: string): string | undefined {
-    const bytes = insist(() => native.readAt(this.#from, this.#pathOf(file), buffer, buffer.length));
+    const bytes = native.readAt(this.fd, nameBytes(file), buffer, buffer.length);
     if (bytes === -ENOENT) return undefined;
     if (bytes < 0) throw systemCallError('read', bytes, `${this.path}/${file}`);
     return buffer.toString('latin1', 0, bytes);
@@ -111,23 +87,11 @@ export class CgroupDirectory {
 
   /** @returns 0, or a negative errno. */
   write(file: string, text: string): number {
-    const bytes = Buffer.from(text);
-    const result = insist(() => native.writeAt(this.#from, this.#pathOf(file), bytes, bytes.length));
-    keepReserve(this.#from);
+    const result = native.writeAt(this.fd, nameBytes(file), Buffer.from(text), text.length);
     return Math.min(0, result);
   }
 
-  get #from(): number {
-    return this.#fd < 0 && this.#parent !== undefined ? this.#parent.fd : this.#fd;
+  close(): void {
+    native.close(this.fd);
   }
-
-  #pathOf(file: string): Buffer {
-    return this.#fd < 0 ? terminated(`${this.name}/${file}`) : nameBytes(file);
-  }
-}
-
-function opened(parent: number, name: string, path: string, make: 0 | 1): number {
-  const fd = native.openDirectory(parent, terminated(name), make);
-  if (fd < 0) throw systemCallError(make === 1 ? 'mkdir' : 'open', fd, path);
-  return fd;
 }

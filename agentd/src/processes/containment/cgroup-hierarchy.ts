@@ -3,7 +3,7 @@ import { HawserError } from '@hawser/protocol';
 import { EBUSY } from '../../ffi/errno.js';
 import * as native from '../../ffi/native.js';
 import { CgroupDirectory } from './cgroup-files.js';
-import { CgroupLeaf } from './cgroup-leaf.js';
+import { CgroupLeaf, type CpuTimes } from './cgroup-leaf.js';
 
 /** What limits and statistics come from (cgroups(7)). */
 export type Controller = 'cpu' | 'io' | 'memory' | 'pids';
@@ -11,10 +11,11 @@ const wanted: readonly Controller[] = ['cpu', 'io', 'memory', 'pids'];
 
 /**
  * Leaves kept for sessions to come: the reused ones, and those made in advance. Few are kept open: each has three
- * descriptors, and every launch copies all that the agent has. The others are for many commands at once.
+ * descriptors, and every launch copies all that the agent has. Of the others, for many commands at once, only the
+ * name is kept.
  */
 const openMax = 8;
-const restingMax = 120;
+const shutMax = 120;
 const madeInAdvance = 2;
 
 /** How long a leaf that still looks busy is tried to be removed, and how often. */
@@ -23,6 +24,12 @@ const removeTries = 50;
 
 const prefix = 'hawser-';
 const survivorsSuffix = '-survivors';
+
+/** A leaf of which nothing is open. */
+interface ShutLeaf {
+  readonly name: string;
+  readonly cpuBefore: CpuTimes;
+}
 
 /**
  * The agent's own part of the cgroup v2 hierarchy: `hawser-PID-BOOT` below its base, one leaf in it
@@ -38,7 +45,7 @@ export class CgroupHierarchy {
   readonly #survivorsName: string;
   #survivors: CgroupDirectory | undefined;
   readonly #free: CgroupLeaf[] = [];
-  readonly #resting: CgroupLeaf[] = [];
+  readonly #shut: ShutLeaf[] = [];
   #made = 0;
   #refill: NodeJS.Immediate | undefined;
   #closed = false;
@@ -58,7 +65,7 @@ export class CgroupHierarchy {
       this.#survivorsName = `${this.#parentName}${survivorsSuffix}`;
       this.#parent = this.#base.make(this.#parentName);
     } catch (error) {
-      this.#base.rest();
+      this.#base.close();
       throw error;
     }
     native.lock(this.#parent.fd);
@@ -69,9 +76,7 @@ export class CgroupHierarchy {
   /** A leaf of its own for a session. @throws HawserError `system_call_failed`. */
   take(survives: boolean): CgroupLeaf {
     if (survives) return this.#make(this.#survivorsParent(), true);
-    const kept = this.#free.pop();
-    const leaf = kept ?? this.#woken() ?? this.#make(this.#parent, false);
-    leaf.isLight = kept === undefined;
+    const leaf = this.#free.pop() ?? this.#reopen() ?? this.#make(this.#parent, false);
     if (this.controllers.size > 0) this.#makeInAdvance();
     return leaf;
   }
@@ -84,22 +89,24 @@ export class CgroupHierarchy {
    */
   giveBack(leaf: CgroupLeaf, clean: boolean): void {
     if (clean && this.controllers.size === 0 && !leaf.survives && !this.#closed && this.#keep(leaf)) return;
-    leaf.rest();
-    this.#remove(leaf.survives ? this.#survivors : this.#parent, leaf.directory.name, removeTries);
+    leaf.close();
+    this.#remove(leaf.survives ? this.#survivors : this.#parent, leaf.name, removeTries);
   }
 
   /** @returns whether there is room for it, and it could be read what it has used. */
   #keep(leaf: CgroupLeaf): boolean {
-    if (this.#free.length >= openMax && this.#resting.length >= restingMax) return false;
-    const stays = this.#free.length < openMax;
+    if (this.#free.length >= openMax && this.#shut.length >= shutMax) return false;
     try {
       leaf.cpuBefore = leaf.cpuTimes();
-      if (stays) leaf.wake();
-      else leaf.rest();
     } catch {
       return false; // no descriptor is left to read it through
     }
-    (stays ? this.#free : this.#resting).push(leaf);
+    if (this.#free.length < openMax) {
+      this.#free.push(leaf);
+    } else {
+      this.#shut.push({ name: leaf.name, cpuBefore: leaf.cpuBefore });
+      leaf.close();
+    }
     return true;
   }
 
@@ -108,12 +115,12 @@ export class CgroupHierarchy {
     if (this.#closed) return;
     this.#closed = true;
     if (this.#refill !== undefined) clearImmediate(this.#refill);
-    for (const leaf of this.#free) leaf.rest();
-    this.#parent.rest();
-    this.#survivors?.rest();
+    for (const leaf of this.#free) leaf.close();
+    this.#parent.close();
+    this.#survivors?.close();
     this.#base.remove(this.#parentName);
     if (this.#survivors !== undefined) this.#base.remove(this.#survivorsName);
-    this.#base.rest();
+    this.#base.close();
   }
 
   #survivorsParent(): CgroupDirectory {
@@ -127,17 +134,25 @@ export class CgroupHierarchy {
   }
 
   #make(parent: CgroupDirectory, survives: boolean): CgroupLeaf {
-    return new CgroupLeaf(parent.make(`s${++this.#made}`), survives);
+    const name = `s${++this.#made}`;
+    const directory = parent.make(name);
+    try {
+      return CgroupLeaf.open(directory, { name, survives, cpuBefore: { userUs: 0, systemUs: 0 } });
+    } catch (error) {
+      parent.remove(name);
+      throw error;
+    }
   }
 
-  #woken(): CgroupLeaf | undefined {
-    const leaf = this.#resting.pop();
+  #reopen(): CgroupLeaf | undefined {
+    const shut = this.#shut.pop();
+    if (shut === undefined) return undefined;
+    const { name, cpuBefore } = shut;
     try {
-      if (leaf !== undefined && leaf.directory.fd >= 0) return leaf;
+      return CgroupLeaf.open(this.#parent.child(name), { name, survives: false, cpuBefore });
     } catch {
-      // Somebody has removed it, or no descriptor is left: making another will tell.
+      return undefined; // Somebody has removed it, or no descriptor is left: making another will tell.
     }
-    return undefined;
   }
 
   /** Between sessions, so that none waits for it. */
@@ -145,15 +160,8 @@ export class CgroupHierarchy {
     if (this.#refill !== undefined || this.#free.length >= madeInAdvance) return;
     this.#refill = setImmediate(() => {
       this.#refill = undefined;
-      try {
-        while (this.#free.length < madeInAdvance && !this.#closed) {
-          const leaf = this.#make(this.#parent, false);
-          this.#free.push(leaf);
-          leaf.wake();
-        }
-      } catch {
-        // No descriptor is left, or no cgroup is allowed: whoever needs one will be told.
-      }
+      while (this.#free.length < madeInAdvance && !this.#closed)
+        this.#free.push(this.#make(this.#parent, false));
     });
   }
 
@@ -171,7 +179,7 @@ function removeAbandoned(base: CgroupDirectory): void {
     try {
       const directory = CgroupDirectory.open(`${base.path}/${entry.name}`);
       const abandoned = native.lock(directory.fd) === 0;
-      directory.rest();
+      directory.close();
       if (abandoned) base.remove(entry.name);
     } catch {
       // Somebody else has removed it.
@@ -208,7 +216,7 @@ function moveAside(base: CgroupDirectory): boolean {
   try {
     const aside = base.make(`${prefix}agent-${process.pid}`);
     const result = aside.write('cgroup.procs', String(process.pid));
-    aside.rest();
+    aside.close();
     return result === 0;
   } catch (error) {
     if (error instanceof HawserError && error.errno === 'EEXIST') return false;

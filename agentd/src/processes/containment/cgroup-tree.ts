@@ -63,7 +63,7 @@ export class CgroupTree implements ProcessTree {
       hierarchy.giveBack(this.#leaf, false);
       throw error;
     }
-    this.#events = new CgroupEvents(options.poller, this.#leaf);
+    this.#events = new CgroupEvents(options.poller, this.#leaf.events);
   }
 
   get killed(): boolean {
@@ -80,7 +80,6 @@ export class CgroupTree implements ProcessTree {
 
   assign(_leader: number): void {
     // It was born there.
-    if (this.#leaf.isLight) this.#leaf.rest();
   }
 
   abandon(): void {
