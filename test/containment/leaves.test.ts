@@ -8,6 +8,8 @@ const skip = hasCgroups() ? false : 'there is no cgroup v2 that a cgroup can be 
 /** More than the agent keeps open. */
 const atOnce = 24;
 
+const pollsInTurn = 4;
+
 interface Seen {
   readonly session: Session;
   readonly leaf: string;
@@ -40,6 +42,9 @@ t.test('of many at once each has a leaf, which serves again and counts anew', { 
   }
 
   const busy = await round('i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done');
+  // The last exit is told before its leaf is free again, which is in the next turn of the agent's loop: in one of
+  // them it takes at most so many answers (ROUNDS_MAX of native/node_api.c).
+  for (let i = 0; i <= pollsInTurn; i++) await agent.ping();
   const idle = await round('true');
   const leaves = (seen: readonly Seen[]): string[] => seen.map(({ leaf }) => leaf).sort();
   t.equal(new Set(leaves(busy)).size, atOnce);
@@ -48,7 +53,5 @@ t.test('of many at once each has a leaf, which serves again and counts anew', { 
   const most = Math.max(...idle.map(({ cpuUs }) => cpuUs));
   t.ok(most < least, `${most} us, after sessions of at least ${least} us in the same leaves`);
   const again = leaves(idle).filter((leaf) => leaves(busy).includes(leaf));
-  // The last one's may not be back when the first of the next begins: its exit is told before.
-  if (idle[0]?.counted === true) t.equal(again.length, 0);
-  else t.ok(again.length >= atOnce - 1, `${again.length} of ${atOnce}`);
+  t.equal(again.length, idle[0]?.counted === true ? 0 : atOnce);
 });

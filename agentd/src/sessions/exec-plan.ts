@@ -83,8 +83,8 @@ export class ExecPlanContext {
   readonly defaultLimits: readonly ResourceLimit[];
   readonly #uid: number;
   #self: User | undefined;
-  /** What the last user's commands get where the request says nothing, with pipes and in a terminal. */
-  #defaults: { readonly user: User; readonly pipes: Environment; readonly terminal: Environment } | undefined;
+  /** What a user's commands get where the request says nothing, with pipes and in a terminal. */
+  readonly #defaults = new WeakMap<User, { readonly pipes: Environment; readonly terminal: Environment }>();
 
   /**
    * @param environment the agent's own variables, `NAME=value`, as bytes.
@@ -112,16 +112,14 @@ export class ExecPlanContext {
   }
 
   defaultEnvironment(user: User, terminal: boolean): Environment {
-    if (this.#defaults?.user !== user) {
+    let defaults = this.#defaults.get(user);
+    if (defaults === undefined) {
       const variables = defaultVariables(user);
       const terminalVariables = [...variables, Buffer.from('TERM=xterm-256color')];
-      this.#defaults = {
-        user,
-        pipes: environmentFrom(variables),
-        terminal: environmentFrom(terminalVariables),
-      };
+      defaults = { pipes: environmentFrom(variables), terminal: environmentFrom(terminalVariables) };
+      this.#defaults.set(user, defaults);
     }
-    return terminal ? this.#defaults.terminal : this.#defaults.pipes;
+    return terminal ? defaults.terminal : defaults.pipes;
   }
 }
 
@@ -302,7 +300,7 @@ function shown(entry: Buffer): string {
 
 /** The paths at which the command may be, as execvp(3) tries them, in the PATH that the command gets. */
 function candidatesOf(cmd: Buffer, env: Environment): Buffer[] {
-  if (cmd[0] === slash || cmd.includes(slash)) return [cmd];
+  if (cmd.includes(slash)) return [cmd];
   const variable = env.byName.get('PATH');
   const path =
     variable === undefined ? defaultPath : variable.toString('latin1', variable.indexOf(equals) + 1);
@@ -312,17 +310,8 @@ function candidatesOf(cmd: Buffer, env: Environment): Buffer[] {
     .map((folder) => Buffer.from(folder === '' ? `./${tail}` : `${folder}/${tail}`, 'latin1'));
 }
 
-/** Longer ones are worth a call into Node. */
-const shortTextChars = 48;
-
 function toBytes(text: Text): Buffer {
-  if (typeof text !== 'string') return Buffer.from(text.buffer, text.byteOffset, text.byteLength);
-  if (text.length > shortTextChars) return Buffer.from(text);
-  const bytes = Buffer.allocUnsafe(text.length);
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code >= 0x80) return Buffer.from(text);
-    bytes[i] = code;
-  }
-  return bytes;
+  return typeof text === 'string'
+    ? Buffer.from(text)
+    : Buffer.from(text.buffer, text.byteOffset, text.byteLength);
 }
