@@ -150,7 +150,6 @@ export class Agent implements AsyncDisposable {
     } catch (error) {
       return failed(error);
     }
-    this.#link.connection.flush();
     // Not async itself: each promise around another is three turns of the queue.
     if (signal === undefined) return execution.result();
     return this.#abortable(execution.command, signal, () => execution.result());
@@ -174,7 +173,6 @@ export class Agent implements AsyncDisposable {
     const { signal } = options;
     const body = execRequest(cmd, args, options.stdin, options);
     const command = this.#start(signal, { name: 'ExecRequest', body, input: stdin, outputs });
-    this.#link.connection.flush();
     if (signal === undefined) await command.started;
     else {
       await this.#abortable(command, signal, () => command.started);
@@ -282,7 +280,10 @@ export class Agent implements AsyncDisposable {
 
   #start(signal: AbortSignal | undefined, opening: CommandOpening): Command {
     if (signal?.aborted === true) throw aborted(signal);
-    return new Command((handler) => this.#openChannel(handler), opening, this.#limits.spoolBytesMax);
+    const open = (handler: ChannelHandler): Channel => this.#openChannel(handler);
+    const command = new Command(open, opening, this.#limits.spoolBytesMax);
+    this.#link.connection.flush(); // before the promises of whoever waits for it are made
+    return command;
   }
 
   #treeOf(command: Command): ProcessTree {

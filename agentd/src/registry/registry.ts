@@ -168,7 +168,8 @@ export class Registry {
     if (!session.ended || left > 0) throw stillRunning(sessionId, session.state, left);
     this.#ended.take(sessionId);
     session.discard();
-    if (session instanceof ExecSession) this.#forget(session);
+    this.#byId.delete(sessionId);
+    if (session instanceof ExecSession) this.#forgetKey(session);
   }
 
   // The life of sessions
@@ -224,23 +225,17 @@ export class Registry {
   }
 
   #writeDown(): void {
-    if (this.#unrecorded.length === 0) return;
     for (const session of this.#unrecorded.splice(0)) {
       this.#ended.take(session.id);
-      this.#forget(session);
+      this.#byId.delete(session.id);
       const record = session.lastRecord;
       if (record !== undefined) this.#ended.add(new EndedSession(record));
     }
   }
 
-  #forget(session: ExecSession): void {
-    this.#byId.delete(session.id);
-    this.#forgetKey(session);
-  }
-
   #forgetKey(session: ExecSession): void {
-    const { key } = session;
-    if (key !== undefined && this.#byKey.get(key) === session) this.#byKey.delete(key);
+    if (session.key !== undefined && this.#byKey.get(session.key) === session)
+      this.#byKey.delete(session.key);
   }
 
   /**

@@ -20,12 +20,11 @@ const drainBuffer = bulkBuffer(64 * 1024);
  * belongs to its terminal.
  */
 export class OutputPump {
-  readonly #poller: Poller;
   readonly #fd: number;
   readonly #ownsFd: boolean;
   readonly #spool: OutputSpool;
+  readonly #watch: Watch;
   readonly #onEnd: () => void;
-  #watch: Watch | undefined;
   #state: 'reading' | 'full' | 'ended' = 'reading';
   #open = true;
 
@@ -35,11 +34,11 @@ export class OutputPump {
    * @param onEnd nobody holds the other end any more, and everything was read.
    */
   constructor(poller: Poller, source: { fd: number; owned: boolean }, spool: OutputSpool, onEnd: () => void) {
-    this.#poller = poller;
     this.#fd = source.fd;
     this.#ownsFd = source.owned;
     this.#spool = spool;
     this.#onEnd = onEnd;
+    this.#watch = poller.watch(source.fd, 0, () => this.#turn());
   }
 
   get ended(): boolean {
@@ -48,14 +47,14 @@ export class OutputPump {
 
   /** Reads what comes from now on. Idempotent. */
   start(): void {
-    if (this.#state !== 'ended') this.#watch ??= this.#poller.watch(this.#fd, POLL_IN, () => this.#turn());
+    if (this.#state === 'reading') this.#watch.setInterest(POLL_IN);
   }
 
   /** The spool has room again. */
   resume(): void {
     if (this.#state !== 'full') return;
     this.#state = 'reading';
-    this.#watch?.setInterest(POLL_IN);
+    this.#watch.setInterest(POLL_IN);
   }
 
   /**
@@ -84,9 +83,8 @@ export class OutputPump {
     this.#state = 'ended';
     if (!this.#open) return;
     this.#open = false;
-    if (!this.#ownsFd) this.#watch?.stop();
-    else if (this.#watch === undefined) native.close(this.#fd);
-    else this.#watch.close();
+    if (this.#ownsFd) this.#watch.close();
+    else this.#watch.stop();
   }
 
   #turn(): void {
@@ -95,7 +93,7 @@ export class OutputPump {
       if (room.length === 0) {
         this.#state = 'full';
         this.#spool.starved();
-        this.#watch?.setInterest(0);
+        this.#watch.setInterest(0);
         return;
       }
       const bytes = this.#read(room);
