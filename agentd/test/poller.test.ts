@@ -159,6 +159,20 @@ t.test('an event of a closed descriptor never reaches the next watch of its numb
   for (const fd of [a, aPeer, b, bPeer, replacement, replacementPeer]) native.close(fd);
 });
 
+// A child has copies of the agent's descriptors until it has closed them, and epoll goes by what is open, not by numbers.
+t.test('a closed watch wakes nobody while somebody else still has its descriptor', async (t) => {
+  const poller = Poller.open();
+  const [here, there] = pair();
+  const copy = native.duplicate(here);
+  const watch = poller.watch(here, POLL_IN, () => t.fail('it was closed'));
+  watch.close();
+  write(there);
+  await turns(20);
+  t.equal(poller.wakes, 0);
+  poller.close();
+  for (const fd of [copy, there]) native.close(fd);
+});
+
 t.test('a callback that throws costs no other its event', async (t) => {
   const poller = Poller.open();
   const pairs = [pair(), pair(), pair()];

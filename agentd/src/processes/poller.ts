@@ -145,12 +145,11 @@ export class Watch {
   }
 
   /**
-   * Stops, and closes the descriptor, which takes it out of the kernel's set without a call of its
-   * own. Only for a descriptor that was not duplicated: an open duplicate would keep it there.
+   * Stops, and closes the descriptor. To close it is not enough: a child that is being started has a copy until it has
+   * closed it, which keeps it in the kernel's set, where nobody could take it out by a number that is closed.
    */
   close(): void {
-    this.#interest = 0;
-    this.#poller.forget(this);
+    this.stop();
     native.close(this.fd);
   }
 
