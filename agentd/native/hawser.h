@@ -73,6 +73,7 @@ int32_t hawser_loopback_up(void);
 int32_t hawser_launch(const uint8_t *request, uint32_t request_bytes, int32_t *out);
 int32_t hawser_launch_release(int32_t handle);
 int32_t hawser_launch_ahead(void);
+int hawser_many_launches(void);
 
 /* process.c */
 int32_t hawser_wait_pidfd(int32_t pidfd, double *out);
@@ -83,13 +84,17 @@ int64_t hawser_random(uint8_t *buffer, int64_t bytes);
 int32_t hawser_next_zombie(void);
 int32_t hawser_reap(int32_t pid);
 int32_t hawser_become_subreaper(void);
-int32_t hawser_shorten_slices(void);
-int32_t hawser_yield_processor(void);
 int32_t hawser_page_bytes(void);
 int32_t hawser_open_pidfd(int32_t pid);
 
 /* restore.c */
 int32_t hawser_set_clock(int64_t us);
+
+/* scheduling.c */
+int32_t hawser_shorten_slices(void);
+void hawser_go_first(void);
+void hawser_go_as_usual(void);
+int32_t hawser_yield_processor(void);
 
 /* socket.c */
 int32_t hawser_listen_unix(const uint8_t *path, uint32_t mode);

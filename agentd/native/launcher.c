@@ -108,6 +108,12 @@ static int32_t slot_take(struct launch *launch) {
   return slot;
 }
 
+/*
+ * So many are under way that the processors are the commands' for long. Who starts the rest of them, and hears of the ends of
+ * the first, would have its share only, one of them all; and what it does at the end, alone, is done by one processor.
+ */
+int hawser_many_launches(void) { return slots_taken >= 4; }
+
 static void slot_give_back(int32_t slot) {
   slots[slot] = NULL;
   slots_taken--;
@@ -389,6 +395,7 @@ HAWSER_API int32_t hawser_launch(const uint8_t *request, uint32_t request_bytes,
   int error = launch_prepare(request, request_bytes, &launch);
   if (error < 0) return launch_failed(out, STAGE_VALIDATE, NULL, -1, &ends, error);
   int32_t slot = slot_take(launch);
+  if (hawser_many_launches()) hawser_go_first();
   if (slot < 0) return launch_failed(out, STAGE_VALIDATE, launch, -1, &ends, slot);
   error = make_pipes(&ends, launch->request->flags);
   if (error < 0) return launch_failed(out, STAGE_PIPE, launch, slot, &ends, error);

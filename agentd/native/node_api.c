@@ -123,6 +123,7 @@ struct poller {
   int epoll;
   napi_env env;
   uv_poll_t *handle;
+  uv_prepare_t *before_sleep;
   napi_ref callback;
   napi_ref events;
   uint32_t *event_words;
@@ -139,16 +140,22 @@ static void poller_free(struct poller *poller) {
   if (poller->context != NULL) napi_async_destroy(poller->env, poller->context);
   if (poller->epoll >= 0) close(poller->epoll);
   free(poller->handle);
+  free(poller->before_sleep);
   free(poller);
 }
 
-static void handle_closed(uv_poll_t *handle) {
+static void before_sleep_closed(uv_handle_t *handle) {
   struct poller *poller = uv_handle_get_data(handle);
   napi_handle_scope scope;
   if (napi_open_handle_scope(poller->env, &scope) != NAPI_OK) return;
   napi_env env = poller->env;
   poller_free(poller);
   napi_close_handle_scope(env, scope);
+}
+
+static void handle_closed(uv_handle_t *handle) {
+  struct poller *poller = uv_handle_get_data(handle);
+  uv_close((uv_handle_t *)poller->before_sleep, before_sleep_closed);
 }
 
 /* Tells JavaScript how many events there are, which are in its array. */
@@ -172,14 +179,21 @@ static void tell(struct poller *poller, int32_t count) {
  * has others to serve.
  */
 static void handle_ready(uv_poll_t *handle, int status, int events) {
-  struct poller *poller = uv_handle_get_data(handle);
+  struct poller *poller = uv_handle_get_data((uv_handle_t *)handle);
   (void)status;
   (void)events;
+  if (hawser_many_launches()) hawser_go_first();
   for (int round = 0; round < ROUNDS_MAX && poller->epoll >= 0; round++) {
     int32_t count = hawser_epoll_wait(poller->epoll, poller->event_words);
     if (count == 0) return;
     tell(poller, count);
   }
+}
+
+/* What this turn of the loop was for is done, also by what it has put off (setImmediate). */
+static void handle_sleep(uv_prepare_t *handle) {
+  (void)handle;
+  hawser_go_as_usual();
 }
 
 static int32_t poller_close(int32_t epoll) {
@@ -190,7 +204,7 @@ static int32_t poller_close(int32_t epoll) {
     uv_poll_stop(poller->handle);
     close(poller->epoll);
     poller->epoll = -1;
-    uv_close(poller->handle, handle_closed);
+    uv_close((uv_handle_t *)poller->handle, handle_closed);
     return 0;
   }
   return -EBADF;
@@ -204,10 +218,11 @@ static int32_t poller_open(napi_env env, napi_value events, napi_value callback)
   poller->epoll = hawser_epoll_create();
   poller->event_words = memory(env, events);
   poller->handle = malloc(uv_handle_size(UV_POLL_HANDLE));
+  poller->before_sleep = malloc(uv_handle_size(UV_PREPARE_HANDLE));
   napi_value name;
   struct uv_loop_s *loop;
   int error = poller->epoll < 0 ? poller->epoll : 0;
-  if (error == 0 && (poller->handle == NULL || poller->event_words == NULL)) error = -ENOMEM;
+  if (error == 0 && (poller->handle == NULL || poller->before_sleep == NULL || poller->event_words == NULL)) error = -ENOMEM;
   if (error == 0 && (napi_create_string_utf8(env, "hawser:poller", NAPI_AUTO_LENGTH, &name) != NAPI_OK ||
                      napi_async_init(env, NULL, name, &poller->context) != NAPI_OK ||
                      napi_create_reference(env, events, 1, &poller->events) != NAPI_OK ||
@@ -219,9 +234,13 @@ static int32_t poller_open(napi_env env, napi_value events, napi_value callback)
     poller_free(poller);
     return error;
   }
-  uv_handle_set_data(poller->handle, poller);
+  uv_handle_set_data((uv_handle_t *)poller->handle, poller);
+  uv_prepare_init(loop, poller->before_sleep);
+  uv_handle_set_data((uv_handle_t *)poller->before_sleep, poller);
+  uv_unref((uv_handle_t *)poller->before_sleep);
   poller->next = pollers;
   pollers = poller;
+  uv_prepare_start(poller->before_sleep, handle_sleep);
   error = uv_poll_start(poller->handle, UV_READABLE, handle_ready);
   if (error != 0) poller_close(poller->epoll);
   return error == 0 ? poller->epoll : error;

@@ -52,18 +52,25 @@ WEAK napi_status napi_get_and_clear_last_exception(napi_env, napi_value *);
 WEAK napi_status napi_fatal_exception(napi_env, napi_value);
 
 struct uv_loop_s;
-typedef struct uv_poll_s uv_poll_t; /* begins as every uv_handle_t does */
+typedef struct uv_handle_s uv_handle_t;
+typedef struct uv_poll_s uv_poll_t; /* each begins as a uv_handle_t does */
+typedef struct uv_prepare_s uv_prepare_t;
 
-#define UV_POLL_HANDLE 8 /* UV_POLL of enum uv_handle_type */
+/* Of enum uv_handle_type. */
+#define UV_POLL_HANDLE 8
+#define UV_PREPARE_HANDLE 9
 #define UV_READABLE 1
 
 WEAK napi_status napi_get_uv_event_loop(napi_env, struct uv_loop_s **);
 WEAK size_t uv_handle_size(int type);
-WEAK void uv_handle_set_data(uv_poll_t *, void *);
-WEAK void *uv_handle_get_data(const uv_poll_t *);
+WEAK void uv_handle_set_data(uv_handle_t *, void *);
+WEAK void *uv_handle_get_data(const uv_handle_t *);
+WEAK void uv_unref(uv_handle_t *);
+WEAK void uv_close(uv_handle_t *, void (*callback)(uv_handle_t *));
 WEAK int uv_poll_init(struct uv_loop_s *, uv_poll_t *, int fd);
 WEAK int uv_poll_start(uv_poll_t *, int events, void (*callback)(uv_poll_t *, int status, int events));
 WEAK int uv_poll_stop(uv_poll_t *);
-WEAK void uv_close(uv_poll_t *, void (*callback)(uv_poll_t *));
+WEAK int uv_prepare_init(struct uv_loop_s *, uv_prepare_t *);
+WEAK int uv_prepare_start(uv_prepare_t *, void (*callback)(uv_prepare_t *));
 
 #endif

@@ -2,7 +2,6 @@
 #include "hawser.h"
 #include "syscalls.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
@@ -84,38 +83,6 @@ HAWSER_API int32_t hawser_prlimit(int32_t pid, int32_t resource, const uint64_t 
 
 /* Orphans of this process's descendants become its own children (PR_SET_CHILD_SUBREAPER). */
 HAWSER_API int32_t hawser_become_subreaper(void) { return result_of(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)); }
-
-/* struct sched_attr of sched_setattr(2), its first version. */
-struct scheduling {
-  uint32_t size;
-  uint32_t policy;
-  uint64_t flags;
-  int32_t nice;
-  uint32_t priority;
-  uint64_t runtime; /* of an ordinary process its slice in ns, since Linux 6.12; before, nobody looks at it */
-  uint64_t deadline;
-  uint64_t period;
-};
-
-/*
- * Shortens the slices of the calling thread to the shortest that there is: when it is woken, it goes before who is in
- * the middle of a longer one. It works for a moment, and somebody waits for that. What it starts begins with the usual
- * ones (SCHED_FLAG_RESET_ON_FORK), but also without a negative nice value or a real-time policy: a thread that was given
- * one of these is left as it is.
- */
-HAWSER_API int32_t hawser_shorten_slices(void) {
-  struct scheduling scheduling;
-  memset(&scheduling, 0, sizeof scheduling);
-  long result = RAW4(SYS_sched_getattr, 0, &scheduling, sizeof scheduling, 0);
-  if (result < 0) return (int32_t)result;
-  if (scheduling.policy != SCHED_OTHER || scheduling.nice < 0) return 0;
-  scheduling.flags = 1; /* SCHED_FLAG_RESET_ON_FORK */
-  scheduling.runtime = 100000;
-  return (int32_t)RAW3(SYS_sched_setattr, 0, &scheduling, 0);
-}
-
-/* Whoever waits for this processor goes first (sched_yield(2)). */
-HAWSER_API int32_t hawser_yield_processor(void) { return result_of(sched_yield()); }
 
 /* Fills a buffer with random bytes (getrandom(2)); waits where the kernel has none yet, at a boot. */
 HAWSER_API int64_t hawser_random(uint8_t *buffer, int64_t bytes) { return RAW3(SYS_getrandom, buffer, bytes, 0); }
