@@ -1,3 +1,4 @@
+import { emitKeypressEvents, type Key } from 'node:readline';
 import type { Agent } from '../index.js';
 import { FullScreen } from './full-screen.js';
 import { oneLine } from './session-cells.js';
@@ -49,7 +50,7 @@ export async function watchLive(
   }
 }
 
-const control: Readonly<Record<string, string>> = { '\x03': 'ctrl-c', '\x1a': 'ctrl-z' };
+const named: Readonly<Record<string, string>> = { '\x03': 'ctrl-c', '\x1a': 'ctrl-z' };
 
 /**
  * Calls for each key that is typed; those that come as a sequence, arrows for one, are none of ours.
@@ -57,13 +58,11 @@ const control: Readonly<Record<string, string>> = { '\x03': 'ctrl-c', '\x1a': 'c
  * @returns what lets go of standard input
  */
 function onKeys(pressed: (key: string) => void): () => void {
-  const typed = (bytes: Buffer): void => {
-    const text = bytes.toString('latin1');
-    if (text.startsWith('\x1b')) return;
-    for (const key of text) pressed(control[key] ?? key);
-  };
+  emitKeypressEvents(process.stdin);
+  const typed = (_text: string | undefined, { sequence = '' }: Key): void =>
+    pressed(named[sequence] ?? sequence);
   // A terminal that was hung up, or whose input ended, cannot be quit by a key.
   const ended = (): void => pressed('q');
-  process.stdin.on('data', typed).on('end', ended).on('error', ended);
+  process.stdin.on('keypress', typed).on('end', ended).on('error', ended);
   return () => void process.stdin.destroy();
 }
