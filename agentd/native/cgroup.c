@@ -227,16 +227,18 @@ HAWSER_API int32_t hawser_cgroup_signal(int32_t directory, const int32_t *pids, 
   return result < 0 ? result : sent;
 }
 
-/* The records of those of `pids` that live: how many. */
+/* The records of those of `pids` that live: how many, -EMFILE without a descriptor. */
 HAWSER_API int32_t hawser_processes(const int32_t *pids, int32_t count, struct process *out) {
   int proc = (int)open_proc();
   if (proc < 0) return proc;
   int32_t found = 0;
-  for (int32_t i = 0; i < count; i++) {
-    if (read_process(proc, pids[i], &out[found]) == 0) found++;
+  long error = 0;
+  for (int32_t i = 0; i < count && !is_out_of_descriptors(error); i++) {
+    error = read_process(proc, pids[i], &out[found]);
+    if (error == 0) found++;
   }
   close(proc);
-  return found;
+  return is_out_of_descriptors(error) ? (int32_t)error : found;
 }
 
 /*

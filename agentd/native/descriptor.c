@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 #include <termios.h>
 #include <unistd.h>
@@ -105,6 +107,26 @@ HAWSER_API int32_t hawser_window_size(int32_t fd, uint16_t *out) {
 HAWSER_API int32_t hawser_set_window_size(int32_t fd, uint32_t columns, uint32_t rows, uint32_t xpixel, uint32_t ypixel) {
   struct winsize size = {(unsigned short)rows, (unsigned short)columns, (unsigned short)xpixel, (unsigned short)ypixel};
   return result_of(ioctl(fd, TIOCSWINSZ, &size));
+}
+
+/* ---- how many there are ---------------------------------------------------------------------- */
+
+/* For what must not fail: to list, signal and end what runs takes up to 64 pidfds and some directories. */
+#define KEPT_MAX 96
+
+/*
+ * How many descriptors there are for more sessions and lines: from the lowest free number up to RLIMIT_NOFILE, but for those
+ * that are kept. Below 0 where these are touched.
+ */
+HAWSER_API int32_t hawser_descriptors_to_spare(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
+  int soft = limit.rlim_cur < INT32_MAX ? (int)limit.rlim_cur : INT32_MAX;
+  int kept = soft / 4 < KEPT_MAX ? soft / 4 : KEPT_MAX;
+  int lowest = eventfd(0, EFD_CLOEXEC);
+  if (lowest < 0) return -kept;
+  close(lowest);
+  return soft - lowest - kept;
 }
 
 /* ---- epoll ----------------------------------------------------------------------------------- */

@@ -41,6 +41,7 @@ int32_t hawser_foreground_group(int32_t fd);
 int32_t hawser_terminal_eof(int32_t fd);
 int32_t hawser_window_size(int32_t fd, uint16_t *out);
 int32_t hawser_set_window_size(int32_t fd, uint32_t columns, uint32_t rows, uint32_t xpixel, uint32_t ypixel);
+int32_t hawser_descriptors_to_spare(void);
 int32_t hawser_epoll_create(void);
 int32_t hawser_epoll_control(int32_t epoll, int32_t operation, int32_t fd, uint32_t events, uint32_t generation);
 int32_t hawser_epoll_wait(int32_t epoll, uint32_t *out);

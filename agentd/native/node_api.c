@@ -113,6 +113,7 @@ FUNCTION(js_mount, hawser_mount(MEMORY(0), MEMORY(1), MEMORY(2), U32(3), MEMORY(
 FUNCTION(js_reboot, hawser_reboot(U32(0)))
 FUNCTION(js_set_hostname, hawser_set_hostname(MEMORY(0)))
 FUNCTION(js_loopback_up, hawser_loopback_up())
+FUNCTION(js_descriptors_to_spare, hawser_descriptors_to_spare())
 FUNCTION(js_epoll_control, hawser_epoll_control(I32(0), I32(1), I32(2), U32(3), U32(4)))
 
 /* ---- the poller ------------------------------------------------------------------------------ */
@@ -307,6 +308,7 @@ static const struct {
     {"reboot", js_reboot},
     {"setHostname", js_set_hostname},
     {"loopbackUp", js_loopback_up},
+    {"descriptorsToSpare", js_descriptors_to_spare},
     {"epollControl", js_epoll_control},
     {"pollerOpen", js_poller_open},
     {"pollerClose", js_poller_close},

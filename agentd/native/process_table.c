@@ -140,8 +140,10 @@ struct listing {
 static long list_one(void *context, int32_t pid) {
   struct listing *listing = context;
   if (listing->count == listing->capacity) return -ENOBUFS;
+  long error = read_process(listing->proc, pid, &listing->out[listing->count]);
+  if (is_out_of_descriptors(error)) return error;
   /* Gone since it was named: no process. */
-  if (read_process(listing->proc, pid, &listing->out[listing->count]) == 0) listing->count++;
+  if (error == 0) listing->count++;
   return 0;
 }
 

@@ -5,7 +5,11 @@
 #ifndef HAWSER_PROCESS_TABLE_H
 #define HAWSER_PROCESS_TABLE_H
 
+#include <errno.h>
 #include <stdint.h>
+
+/* It says nothing of what was asked for, and is no reason to leave it out. */
+static inline int is_out_of_descriptors(long error) { return error == -EMFILE || error == -ENFILE; }
 
 /* One line of /proc/PID/stat (proc_pid_stat(5)); agentd/src/processes/containment/process-record.ts reads it. */
 struct process {
@@ -31,7 +35,7 @@ long open_proc(void);
 /* -ESRCH when there is no such process any more. */
 long read_process(int proc, int32_t pid, struct process *process);
 
-/* Every process that this one sees, by ascending pid: how many, or -ENOBUFS beyond `capacity`. */
+/* Every process that this one sees, by ascending pid: how many, -ENOBUFS beyond `capacity`, -EMFILE without a descriptor. */
 long read_all_processes(int proc, struct process *out, long capacity);
 
 /* Calls back for every number that is a name in a directory, until one call gives not 0, which is returned. */

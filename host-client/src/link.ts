@@ -168,9 +168,12 @@ export class Link {
   #greetingFrame(port: Port, frame: Frame): void {
     if (port !== this.#port) return;
     // The agent has missed something, or was started again: its answer to our Hello tells.
-    if (frame.type === frameTypes.Ready.id && this.#greeting?.answered !== false)
+    if (frame.type === frameTypes.Ready.id && this.#greeting?.answered !== false) {
+      this.#enter('resuming', new HawserError('line_corrupt', 'the agent asks to be greeted again'));
       this.#greet({ announced: true });
-    else this.#greeting?.frame(frame);
+    } else {
+      this.#greeting?.frame(frame);
+    }
   }
 
   /** Something was lost: goes on over the same line when the agent has answered. */

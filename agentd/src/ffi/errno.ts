@@ -42,6 +42,7 @@ export const {
   EEXIST,
   EINVAL,
   EIO,
+  EMFILE,
   EINTR,
   ENOBUFS,
   ENODEV,

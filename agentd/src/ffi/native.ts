@@ -210,6 +210,9 @@ export const accept = added('accept') as (listener: number, peer: BigInt64Array)
 
 export const socketpair = library.func('int32_t hawser_socketpair(void *out)') as (out: Int32Array) => number;
 
+/** Descriptors for more sessions and lines; below 0 those are touched that are kept for ending what runs. */
+export const descriptorsToSpare = added('descriptorsToSpare') as () => number;
+
 export const epollControl = added('epollControl') as (
   epoll: number,
   operation: number,

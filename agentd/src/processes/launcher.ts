@@ -32,6 +32,9 @@ export interface LaunchedProcess {
   cancel(): void;
 }
 
+/** What a session takes at most: its terminal, its cgroup, pipes, status and pidfd. */
+const sessionDescriptorsMax = 16;
+
 /** Exactly once; `null` when the command was executed. */
 export type StartedCallback = (failure: LaunchFailure | null) => void;
 
@@ -69,6 +72,17 @@ export class Launcher {
     });
     this.#pending++;
     return launch;
+  }
+
+  /** @throws HawserError `launch_failed` (EMFILE): to list and end what runs takes descriptors, too. */
+  assertDescriptors(): void {
+    const spare = native.descriptorsToSpare();
+    if (spare >= sessionDescriptorsMax) return;
+    throw new HawserError(
+      'launch_failed',
+      `no process: another may need ${sessionDescriptorsMax} descriptors, and ${Math.max(0, spare)} are to spare`,
+      { stage: 'pipe', errno: 'EMFILE' },
+    );
   }
 
   /** Does what can be done of the next launch when nobody waits for it. */

@@ -1,6 +1,6 @@
 import type { Clock } from '@hawser/protocol';
 import { HawserError } from '@hawser/protocol';
-import { EAGAIN, errnoName } from '../ffi/errno.js';
+import { EAGAIN, EMFILE, errnoName } from '../ffi/errno.js';
 import * as native from '../ffi/native.js';
 import type { Poller, Watch } from '../processes/poller.js';
 import { POLL_IN } from '../processes/poller.js';
@@ -49,6 +49,12 @@ export class Listener {
       if (fd === -EAGAIN) return;
       if (fd < 0) {
         this.#rest(fd);
+        return;
+      }
+      // Those that end what runs are not for peers.
+      if (native.descriptorsToSpare() < 0) {
+        native.close(fd);
+        this.#rest(-EMFILE);
         return;
       }
       this.#options.accepted(fd, this.#peer);

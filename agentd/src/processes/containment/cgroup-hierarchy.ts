@@ -160,8 +160,13 @@ export class CgroupHierarchy {
     if (this.#refill !== undefined || this.#free.length >= madeInAdvance) return;
     this.#refill = setImmediate(() => {
       this.#refill = undefined;
-      while (this.#free.length < madeInAdvance && !this.#closed)
-        this.#free.push(this.#make(this.#parent, false));
+      try {
+        while (this.#free.length < madeInAdvance && !this.#closed)
+          this.#free.push(this.#make(this.#parent, false));
+      } catch (error) {
+        if (!(error instanceof HawserError)) throw error;
+        // The session that needs one will say why there is none.
+      }
     });
   }
 
