@@ -34,6 +34,8 @@ export interface LaunchedProcess {
 
 /** What a session takes at most: its terminal, its cgroup, pipes, status and pidfd. */
 const sessionDescriptorsMax = 16;
+/** Where there are plenty of descriptors, so many launches are made before it is asked again. */
+const unaskedMax = 16;
 
 /** Exactly once; `null` when the command was executed. */
 export type StartedCallback = (failure: LaunchFailure | null) => void;
@@ -47,6 +49,7 @@ export class Launcher {
   readonly #encoder = new LaunchRequestEncoder();
   readonly #out = new Int32Array(native.launchOutLength);
   #pending = 0;
+  #unasked = 0;
 
   constructor(poller: Poller) {
     this.#poller = poller;
@@ -76,7 +79,12 @@ export class Launcher {
 
   /** @throws HawserError `launch_failed` (EMFILE): to list and end what runs takes descriptors, too. */
   assertDescriptors(): void {
+    if (this.#unasked > 0) {
+      this.#unasked--;
+      return;
+    }
     const spare = native.descriptorsToSpare();
+    this.#unasked = Math.min(unaskedMax, Math.floor(spare / sessionDescriptorsMax) - 1);
     if (spare >= sessionDescriptorsMax) return;
     throw new HawserError(
       'launch_failed',

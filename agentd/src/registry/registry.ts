@@ -26,9 +26,6 @@ type KnownSession = ExecSession | EndedSession;
 /** How far beyond its budget the unread output of ended sessions may go before no more are started. */
 const overdraft = 1.5;
 
-/** With fewer sessions than so many nobody need ask whether there are descriptors for one more. */
-const few = 8;
-
 /** How long a killed process may take to die at a shutdown. */
 const unkillableMs = 1_000;
 
@@ -186,7 +183,7 @@ export class Registry {
         `${this.#running} sessions are running (sessionsMax ${sessionsMax})`,
       );
     }
-    if (this.#running >= few) services.launcher.assertDescriptors();
+    services.launcher.assertDescriptors();
     // Live sessions are held back by the budget; those that ended go beyond it, each by what its pipes held.
     const { bytes, bytesMax } = services.budget;
     if (bytes < overdraft * bytesMax) return;
