@@ -109,10 +109,21 @@ static int32_t slot_take(struct launch *launch) {
 }
 
 /*
- * So many are under way that the processors are the commands' for long. Who starts the rest of them, and hears of the ends of
- * the first, would have its share only, one of them all; and what it does at the end, alone, is done by one processor.
+ * Many children have not had a processor for as long as it takes to set themselves up: the processors are the commands'. Who starts
+ * the rest of them, and hears of the ends of the first, would have its share only, one of them all; and what it does at the
+ * end, alone, is done by one processor. A launch that hangs in its execve is none of these.
  */
-int hawser_many_launches(void) { return slots_taken >= 4; }
+int hawser_many_launches(void) {
+  enum { MANY = 4 };
+  if (slots_taken < MANY) return 0;
+  int waiting = 0;
+  /* The newest are the likeliest. */
+  for (int32_t slot = slot_count - 1; slot >= 0 && waiting < MANY; slot--) {
+    struct launch *launch = slots[slot];
+    if (launch != NULL && launch->shares_memory && __atomic_load_n(&launch->set_up, __ATOMIC_RELAXED) != SET_UP) waiting++;
+  }
+  return waiting == MANY;
+}
 
 static void slot_give_back(int32_t slot) {
   slots[slot] = NULL;
@@ -395,8 +406,8 @@ HAWSER_API int32_t hawser_launch(const uint8_t *request, uint32_t request_bytes,
   int error = launch_prepare(request, request_bytes, &launch);
   if (error < 0) return launch_failed(out, STAGE_VALIDATE, NULL, -1, &ends, error);
   int32_t slot = slot_take(launch);
-  if (hawser_many_launches()) hawser_go_first();
   if (slot < 0) return launch_failed(out, STAGE_VALIDATE, launch, -1, &ends, slot);
+  if (hawser_many_launches()) hawser_go_first();
   error = make_pipes(&ends, launch->request->flags);
   if (error < 0) return launch_failed(out, STAGE_PIPE, launch, slot, &ends, error);
   for (int i = 0; i < 3; i++) launch->standard[i] = ends.child[i];
