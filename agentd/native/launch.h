@@ -98,6 +98,7 @@ struct launch {
   int credentialed;
   int shares_memory;
   int joins_cgroup; /* the child is not born in its cgroup: it has to enter it itself */
+  int64_t launched_ms; /* CLOCK_MONOTONIC_COARSE */
   int set_up; /* an `enum set_up`, changed by both sides where they share memory */
   uint64_t to_reset; /* signals that may not have the default disposition, 1 << (number - 1) each */
 };

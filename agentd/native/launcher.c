@@ -92,6 +92,12 @@ static void block_give_back(struct launch *launch) {
   munmap((char *)launch - stack - guard, launch->block_bytes);
 }
 
+static int64_t now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 static int32_t slot_take(struct launch *launch) {
   int32_t slot = 0;
   while (slot < slot_count && slots[slot] != NULL) slot++;
@@ -103,26 +109,26 @@ static int32_t slot_take(struct launch *launch) {
     slots = grown;
     slot_count = count;
   }
+  launch->launched_ms = now_ms();
   slots[slot] = launch;
   slots_taken++;
   return slot;
 }
 
 /*
- * Many children have not had a processor for as long as it takes to set themselves up: the processors are the commands'. Who starts
- * the rest of them, and hears of the ends of the first, would have its share only, one of them all; and what it does at the
- * end, alone, is done by one processor. A launch that hangs in its execve is none of these.
+ * So many are under way that the processors are the commands' for long. Who starts the rest of them, and hears of the ends of
+ * the first, would have its share only, one of them all; and what it does at the end, alone, is done by one processor.
+ * Launches that have been under way for long hang, and want none.
  */
 int hawser_many_launches(void) {
-  enum { MANY = 4 };
+  enum { MANY = 4, RECENT_MS = 200 };
   if (slots_taken < MANY) return 0;
-  int waiting = 0;
-  /* The newest are the likeliest. */
-  for (int32_t slot = slot_count - 1; slot >= 0 && waiting < MANY; slot--) {
-    struct launch *launch = slots[slot];
-    if (launch != NULL && launch->shares_memory && __atomic_load_n(&launch->set_up, __ATOMIC_RELAXED) != SET_UP) waiting++;
+  int64_t since = now_ms() - RECENT_MS;
+  int recent = 0;
+  for (int32_t slot = slot_count - 1; slot >= 0 && recent < MANY; slot--) {
+    if (slots[slot] != NULL && slots[slot]->launched_ms > since) recent++;
   }
-  return waiting == MANY;
+  return recent == MANY;
 }
 
 static void slot_give_back(int32_t slot) {

@@ -584,14 +584,14 @@ const policyOf = (stat: string): string | undefined => stat.slice(stat.lastIndex
 const ownPolicy = (): string | undefined => policyOf(readFileSync('/proc/thread-self/stat', 'utf8'));
 
 t.test(
-  'of many that have no processor the agent goes first, until it sleeps, and no command',
+  'of many launches at once the agent goes first, until it sleeps, and no command',
   { skip: !cgroup },
   async (t) => {
     t.equal(native.shortenSlices(), 0);
     const leaf = `${cgroup}/hawser-launcher-many-${process.pid}`;
     mkdirSync(leaf);
     t.teardown(() => rmdirSync(leaf));
-    writeFileSync(`${leaf}/cgroup.freeze`, '1'); // none of them gets one
+    writeFileSync(`${leaf}/cgroup.freeze`, '1'); // none of them gets on
     const cgroupFd = native.open(Buffer.from(`${leaf}\0`), 0, 0);
     const stat = () =>
       run({ cgroupFd, candidates: bytes('/bin/cat'), argv: bytes('cat', '/proc/self/stat') });
