@@ -59,13 +59,6 @@ export class CgroupDirectory {
     return fd;
   }
 
-  /** As `openFile`, for a file of a cgroup below it. */
-  openBelow(path: string): number {
-    const fd = native.openAt(this.fd, terminated(path));
-    if (fd < 0) throw systemCallError('open', fd, `${this.path}/${path}`);
-    return fd;
-  }
-
   /** `undefined` where there is no such file. */
   read(file: string): string | undefined {
     const bytes = native.readAt(this.fd, nameBytes(file), buffer, buffer.length);

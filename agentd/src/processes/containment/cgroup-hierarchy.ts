@@ -3,7 +3,7 @@ import { HawserError } from '@hawser/protocol';
 import { EBUSY } from '../../ffi/errno.js';
 import * as native from '../../ffi/native.js';
 import { CgroupDirectory } from './cgroup-files.js';
-import { CgroupLeaf, type CpuTimes, cpuTimesOf } from './cgroup-leaf.js';
+import { CgroupLeaf, type CpuTimes } from './cgroup-leaf.js';
 
 /** What limits and statistics come from (cgroups(7)). */
 export type Controller = 'cpu' | 'io' | 'memory' | 'pids';
@@ -25,15 +25,10 @@ const removeTries = 50;
 const prefix = 'hawser-';
 const survivorsSuffix = '-survivors';
 
-/** When no leaf was shut for so long, what the shut ones have used is read, so many at a time. */
-const measureAfterMs = 50;
-const measuredAtOnce = 16;
-
 /** A leaf of which nothing is open. */
 interface ShutLeaf {
   readonly name: string;
-  /** Not known before it is read, at the latest when the leaf is taken. */
-  cpuBefore: CpuTimes | undefined;
+  readonly cpuBefore: CpuTimes;
 }
 
 /**
@@ -53,7 +48,6 @@ export class CgroupHierarchy {
   readonly #shut: ShutLeaf[] = [];
   #made = 0;
   #refill: NodeJS.Immediate | undefined;
-  #measuring: NodeJS.Timeout | undefined;
   #closed = false;
 
   /**
@@ -99,54 +93,21 @@ export class CgroupHierarchy {
     this.#remove(leaf.survives ? this.#survivors : this.#parent, leaf.name, removeTries);
   }
 
-  /** @returns whether there is room for it, and it could be read what it has used, where it stays open. */
+  /** @returns whether there is room for it, and it could be read what it has used. */
   #keep(leaf: CgroupLeaf): boolean {
-    if (this.#free.length < openMax) {
-      try {
-        leaf.cpuBefore = leaf.cpuTimes();
-      } catch {
-        return false; // no descriptor is left to read it through
-      }
-      this.#free.push(leaf);
-      return true;
-    }
-    if (this.#shut.length >= shutMax) return false;
-    leaf.close();
-    this.#shut.push({ name: leaf.name, cpuBefore: undefined });
-    this.#measureLater();
-    return true;
-  }
-
-  /**
-   * Of many commands at once most leaves are shut, and the kernel sums up what each processor has counted whenever
-   * it is asked (cgroup_rstat_flush): 6 % of their time.
-   */
-  #measureLater(): void {
-    this.#measuring ??= setTimeout(() => this.#measure(), measureAfterMs).unref();
-    this.#measuring.refresh();
-  }
-
-  #measure(): void {
-    const unknown = this.#shut.filter(({ cpuBefore }) => cpuBefore === undefined);
-    for (const leaf of unknown.slice(0, measuredAtOnce)) {
-      leaf.cpuBefore = this.#usedBy(leaf.name);
-      if (leaf.cpuBefore === undefined) this.#shut.splice(this.#shut.indexOf(leaf), 1);
-    }
-    if (unknown.length > measuredAtOnce) this.#measureLater();
-  }
-
-  /** @returns what a shut leaf has used; `undefined` where that cannot be read now. */
-  #usedBy(name: string): CpuTimes | undefined {
+    if (this.#free.length >= openMax && this.#shut.length >= shutMax) return false;
     try {
-      const cpuStat = this.#parent.openBelow(`${name}/cpu.stat`);
-      try {
-        return cpuTimesOf(cpuStat, this.#parent.path);
-      } finally {
-        native.close(cpuStat);
-      }
+      leaf.cpuBefore = leaf.cpuTimes();
     } catch {
-      return undefined;
+      return false; // no descriptor is left to read it through
     }
+    if (this.#free.length < openMax) {
+      this.#free.push(leaf);
+    } else {
+      this.#shut.push({ name: leaf.name, cpuBefore: leaf.cpuBefore });
+      leaf.close();
+    }
+    return true;
   }
 
   /** Removes what is empty. What still has processes is left to the watchdog, or to the next agent. */
@@ -154,7 +115,6 @@ export class CgroupHierarchy {
     if (this.#closed) return;
     this.#closed = true;
     if (this.#refill !== undefined) clearImmediate(this.#refill);
-    clearTimeout(this.#measuring);
     for (const leaf of this.#free) leaf.close();
     this.#parent.close();
     this.#survivors?.close();
@@ -184,13 +144,10 @@ export class CgroupHierarchy {
     }
   }
 
-  /** The one that was shut first: what it has used is known, most often. */
   #reopen(): CgroupLeaf | undefined {
-    const shut = this.#shut.shift();
+    const shut = this.#shut.pop();
     if (shut === undefined) return undefined;
-    const { name } = shut;
-    const cpuBefore = shut.cpuBefore ?? this.#usedBy(name);
-    if (cpuBefore === undefined) return undefined;
+    const { name, cpuBefore } = shut;
     try {
       return CgroupLeaf.open(this.#parent.child(name), { name, survives: false, cpuBefore });
     } catch {

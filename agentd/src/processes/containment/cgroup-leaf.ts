@@ -9,14 +9,6 @@ export interface CpuTimes {
 
 const times = new Float64Array(2);
 
-/** What an open cpu.stat says, of the cgroup at `path`. @throws HawserError `system_call_failed`. */
-export function cpuTimesOf(cpuStat: number, path: string): CpuTimes {
-  const result = native.cgroupCpu(cpuStat, times);
-  if (result < 0) throw systemCallError('pread', result, `${path}/cpu.stat`);
-  const [userUs = 0, systemUs = 0] = times;
-  return { userUs, systemUs };
-}
-
 export interface LeafOptions {
   readonly name: string;
   /** It lies where the watchdog does not look. */
@@ -56,7 +48,10 @@ export class CgroupLeaf {
   /** What its processes have used, those of the sessions before included. @throws HawserError `system_call_failed`. */
   cpuTimes(): CpuTimes {
     if (this.#cpuStat < 0) this.#cpuStat = this.directory.openFile('cpu.stat');
-    return cpuTimesOf(this.#cpuStat, this.directory.path);
+    const result = native.cgroupCpu(this.#cpuStat, times);
+    if (result < 0) throw systemCallError('pread', result, `${this.directory.path}/cpu.stat`);
+    const [userUs = 0, systemUs = 0] = times;
+    return { userUs, systemUs };
   }
 
   close(): void {
