@@ -39,8 +39,7 @@ export class Listener {
     if (this.#state.at === 'closed') return;
     if (this.#state.at === 'resting') this.#state.cancel();
     this.#state = { at: 'closed' };
-    this.#watch.stop();
-    native.close(this.#fd);
+    this.#watch.close();
   }
 
   #accept(): void {
