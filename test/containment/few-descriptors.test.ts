@@ -1,4 +1,6 @@
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { createConnection } from 'node:net';
 import type { Session } from '@hawser/host-client';
 import { eventually, isAlive, newToken, overEachMode, Transcript } from './world.js';
 
@@ -27,6 +29,14 @@ overEachMode(async (t, { agent, agentd, mode }) => {
       while (sessions.length < descriptors && (await start()));
       t.ok(sessions.length > 10 && sessions.length < descriptors, `${sessions.length} sessions run`);
 
+      // Nor are the last ones for peers: one of them is hung up on.
+      const peers = Array.from({ length: 32 }, () =>
+        createConnection(agentd.line.slice('unix:'.length)).resume(),
+      );
+      for (const peer of peers) peer.on('error', () => {});
+      await Promise.race(peers.map((peer) => once(peer, 'close')));
+      await eventually(() => /accept failed with EMFILE/.test(agentd.log()));
+
       const pids: number[] = [];
       for (const session of sessions) {
         const { processes } = await session.members();
@@ -46,6 +56,7 @@ overEachMode(async (t, { agent, agentd, mode }) => {
 
       for (const session of [second, ...others]) await session.killTree();
       await eventually(() => !pids.some(isAlive));
+      for (const peer of peers) peer.destroy();
       t.equal((await agent.exec('echo', ['again'])).stdout, 'again\n');
       t.notMatch(agentd.log(), /internal error/);
       t.comment(`${sessions.length} sessions, ${mode}`);
